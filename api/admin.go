@@ -1,0 +1,143 @@
+package api
+
+import "time"
+
+// User is a person.
+type User struct {
+	ID        string    `json:"id"`       // usr_…
+	Name      string    `json:"name"`     // what others see; unique
+	Role      string    `json:"role"`     // "owner", "admin", "member" or "auditor"
+	Status    string    `json:"status"`   // "active" or "suspended"
+	Passkeys  int       `json:"passkeys"` // how many; 0 means that they have not enrolled
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// UserRequest adds a person.
+type UserRequest struct {
+	Name string `json:"name"`
+	Role string `json:"role,omitempty"` // "member" if left out
+}
+
+// UserChange changes what it names and leaves the rest. Enrol asks for a fresh
+// enrolment link.
+type UserChange struct {
+	Role   string `json:"role,omitempty"`
+	Status string `json:"status,omitempty"`
+	Enrol  bool   `json:"enrol,omitempty"`
+}
+
+// UserCreated is a new person and the link by which they enrol. Whoever holds
+// the link can, so it is to be handed over in private.
+type UserCreated struct {
+	User         User      `json:"user"`
+	EnrolmentURL string    `json:"enrolment_url"` // works once: never log a value of this type
+	ExpiresAt    time.Time `json:"expires_at"`
+}
+
+// Policy is a set of rules in Cedar.
+type Policy struct {
+	ID        string    `json:"id"`              // pol_…
+	Name      string    `json:"name"`            //
+	Owner     string    `json:"owner,omitempty"` // usr_…: rules for this user's connections only
+	Text      string    `json:"text"`            // Cedar
+	Version   string    `json:"version"`         // of all rules in force together, as decisions name it
+	UpdatedAt time.Time `json:"updated_at"`
+	UpdatedBy string    `json:"updated_by"` // "user:usr_…"
+}
+
+// PolicyRequest replaces a policy, or checks a text without storing it.
+type PolicyRequest struct {
+	Owner string `json:"owner,omitempty"` // usr_…, for a user's own rules
+	Text  string `json:"text"`            // Cedar
+}
+
+// PolicyCheck is what is wrong with a policy text, and what storing it would
+// change.
+type PolicyCheck struct {
+	OK       bool            `json:"ok"`
+	Findings []PolicyFinding `json:"findings"`          // never null
+	Changes  []string        `json:"changes,omitempty"` // what it permits or asks that the stored one does not, a sentence each
+}
+
+// PolicyFinding is one thing to look at in a policy text.
+type PolicyFinding struct {
+	Severity string `json:"severity"`         // "error" or "warning"
+	Line     int    `json:"line,omitempty"`   // from 1
+	Column   int    `json:"column,omitempty"` // from 1, in bytes
+	Text     string `json:"text"`
+}
+
+// Freeze is one thrown switch.
+type Freeze struct {
+	ID       string    `json:"id"`               // frz_…
+	Kind     string    `json:"kind"`             // "agent", "connection", "user" or "all"
+	Target   string    `json:"target,omitempty"` // the id; left out for "all"
+	Reason   string    `json:"reason,omitempty"`
+	By       string    `json:"by"` // "user:usr_…", "operator:0"
+	At       time.Time `json:"at"`
+	LiftedAt time.Time `json:"lifted_at,omitzero"`
+	// Warning says what could not be written down. The freeze holds all the same.
+	Warning string `json:"warning,omitempty"`
+}
+
+// FreezeRequest throws a switch. It holds from the moment it is answered.
+type FreezeRequest struct {
+	Kind   string `json:"kind"`             // as in Freeze
+	Target string `json:"target,omitempty"` // id or name
+	Reason string `json:"reason,omitempty"` // for people
+}
+
+// Event is one record of the audit log.
+type Event struct {
+	Seq     int64             `json:"seq"` // the leaf's index, from 0 without gaps
+	At      time.Time         `json:"at"`
+	Org     string            `json:"org,omitempty"`
+	Verb    string            `json:"verb"`              // "action.approved"
+	Actor   string            `json:"actor"`             // "agent:agt_…", "user:usr_…", "operator:0", "system"
+	Object  string            `json:"object,omitempty"`  // what it was done to: "act_…"
+	Subject string            `json:"subject,omitempty"` // whose data it concerns
+	Data    map[string]string `json:"data,omitempty"`    // ids, reasons and salted digests; never content
+	// Leaf is the canonical encoding that the tree hashes, byte for byte.
+	Leaf string `json:"leaf,omitempty"`
+}
+
+// Checkpoint is the newest signed tree head of the log.
+type Checkpoint struct {
+	Origin string    `json:"origin"` // the log's name
+	Size   int64     `json:"size"`   // events covered
+	Root   string    `json:"root"`   // base64 of the tree's hash
+	At     time.Time `json:"at"`     // when it was signed
+	Note   string    `json:"note"`   // the signed note itself (C2SP tlog-checkpoint)
+	Key    string    `json:"key"`    // the verifier key of the log
+	Lag    int64     `json:"lag"`    // events that came after it
+}
+
+// Proof shows that an event is in the log, to someone who has only its
+// verifier key.
+type Proof struct {
+	Event      string   `json:"event"`      // the leaf, as encoded
+	Path       []string `json:"path"`       // base64 hashes from the leaf to the root
+	Checkpoint string   `json:"checkpoint"` // the signed note that names the root
+}
+
+// Doctor is what a look at the whole deployment found.
+type Doctor struct {
+	OK     bool     `json:"ok"` // no check failed
+	Checks []Check  `json:"checks"`
+	Config []Config `json:"config"` // the effective configuration, without secrets
+}
+
+// Check is one thing that was looked at.
+type Check struct {
+	Name   string `json:"name"`             // stable: "checkpoint_sink"
+	Status string `json:"status"`           // "ok", "warning" or "failed"
+	Detail string `json:"detail,omitempty"` // what was found, in a sentence
+	Fix    string `json:"fix,omitempty"`    // what to do about it
+}
+
+// Config is one setting and where it came from.
+type Config struct {
+	Name   string `json:"name"`   // as on the command line: "public-url"
+	Value  string `json:"value"`  // for a secret only where it is kept
+	Source string `json:"source"` // "flag", "environment", "file" or "default"
+}

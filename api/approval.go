@@ -1,0 +1,102 @@
+package api
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// ApprovalStatus is where an approval stands.
+type ApprovalStatus string
+
+// The statuses.
+const (
+	ApprovalOpen      ApprovalStatus = "open"
+	ApprovalGranted   ApprovalStatus = "granted"
+	ApprovalDenied    ApprovalStatus = "denied"
+	ApprovalExpired   ApprovalStatus = "expired"
+	ApprovalWithdrawn ApprovalStatus = "withdrawn"
+	ApprovalSpent     ApprovalStatus = "spent"
+)
+
+// Level is how much assurance an answer must bring.
+type Level string
+
+// The levels.
+const (
+	LevelApprove Level = "approve" // a logged-in person says yes to this effect
+	LevelStepUp  Level = "step_up" // the same, with a passkey touched for this very request
+)
+
+// Approval is the question that is put to people about exactly one action.
+type Approval struct {
+	ID     string         `json:"id"` // apr_…
+	Status ApprovalStatus `json:"status"`
+	Level  Level          `json:"level"`
+	Action Action         `json:"action"`
+	Agent  AgentRef       `json:"agent"`  // who asks
+	User   string         `json:"user"`   // usr_…: whose connection it is
+	Source string         `json:"source"` // the address the agent asked from
+
+	// Request is what will be sent, byte for byte. It is left out when its bytes
+	// are no longer kept.
+	Request *ExactRequest `json:"request,omitempty"`
+
+	Rules         []string `json:"rules,omitempty"`  // names of the rules that asked
+	Why           []string `json:"why,omitempty"`    // rules and facts, a plain sentence each
+	Impact        string   `json:"impact,omitempty"` // what it changes, in plain words
+	Scopes        []string `json:"scopes,omitempty"` // least OAuth scopes that it takes
+	PolicyVersion string   `json:"policy_version"`   // of the rules that asked
+
+	// Challenge is the WebAuthn challenge of a step-up, unpadded base64url: the
+	// decision digest of the answer "approve".
+	Challenge string `json:"challenge,omitempty"`
+
+	CanDecide bool   `json:"can_decide"`        // the person who reads this may answer
+	WhyNot    string `json:"why_not,omitempty"` // why they may not, in one sentence
+
+	URL       string    `json:"url"` // the page of the action
+	CreatedAt time.Time `json:"created_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+	DecidedAt time.Time `json:"decided_at,omitzero"`
+	DecidedBy string    `json:"decided_by,omitempty"` // usr_…
+	Channel   string    `json:"channel,omitempty"`    // "web", "cli"
+	Reason    string    `json:"reason,omitempty"`     // the person's own words on a denial
+}
+
+// ExactRequest is a frozen request, for the eyes of an approver. The credential
+// is no part of it.
+type ExactRequest struct {
+	Method  string   `json:"method"`
+	URL     string   `json:"url"`               // absolute, as it will be sent; host in ASCII
+	Headers []Header `json:"headers,omitempty"` // in the order in which they are hashed and sent
+	// Body is the exact body. BodyText is the same where it is UTF-8.
+	Body     []byte `json:"body,omitempty"`
+	BodyText string `json:"body_text,omitempty"`
+	Effect   string `json:"effect"` // effect digest of all of it, hex
+}
+
+// Header is one header field.
+type Header struct {
+	Name  string `json:"name"` // lower case
+	Value string `json:"value"`
+}
+
+// Answer is what a person says.
+type Answer string
+
+// The answers.
+const (
+	AnswerApprove Answer = "approve"
+	AnswerDeny    Answer = "deny"
+)
+
+// Decision answers an approval. Effect is the effect digest of what the person
+// saw; if the stored action has another one, the answer is refused as stale.
+type Decision struct {
+	Decision Answer `json:"decision"`
+	Effect   string `json:"effect"`           // hex
+	Reason   string `json:"reason,omitempty"` // the person's own words, passed on to the agent; at most 1,000 characters
+	// Evidence proves presence for a step-up: the JSON of a WebAuthn
+	// AuthenticationResponse over Approval.Challenge.
+	Evidence json.RawMessage `json:"evidence,omitempty"`
+}

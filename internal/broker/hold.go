@@ -1,0 +1,213 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/action"
+	"github.com/valetkey/valetkey/internal/agent"
+	"github.com/valetkey/valetkey/internal/approval"
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/fault"
+	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/internal/seal"
+	"github.com/valetkey/valetkey/internal/user"
+	"github.com/valetkey/valetkey/secret"
+)
+
+// payloadPlace is where a request or an answer is sealed: under the key of its
+// org and day, so that a day can be shredded as a whole.
+func payloadPlace(a *action.Action, part string) seal.Place {
+	return seal.Place{Key: seal.PayloadKey(a.Org, a.CreatedAt), Org: a.Org, Table: "payloads", Row: string(a.ID), Column: part}
+}
+
+// repeat finds the action that a repeat of a attaches to, or nil.
+func (b *Broker) repeat(ctx context.Context, a *action.Action, now time.Time) (*Outcome, error) {
+	byKey, byEffect, err := b.Store.Repeats(ctx, a.Org, a.Agent, a.Key, a.Effect)
+	if err != nil {
+		return nil, err
+	}
+	if byKey != nil && byKey.Attaches(now) {
+		if byKey.Effect != a.Effect {
+			return nil, ErrKeyReused
+		}
+		return b.attach(ctx, byKey)
+	}
+	if a.Key == "" && byEffect != nil && byEffect.Attaches(now) {
+		return b.attach(ctx, byEffect)
+	}
+	return nil, nil
+}
+
+func (b *Broker) attach(ctx context.Context, a *action.Action) (*Outcome, error) {
+	h, err := b.Store.Held(ctx, a.Org, a.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &Outcome{Action: h.Action, Approval: h.Approval, Replayed: true, Explain: h.Approval.Why}, nil
+}
+
+// hold parks an action for its humans.
+func (b *Broker) hold(ctx context.Context, c agent.Caller, a *action.Action, req *action.Request, j *judgement, level approval.Level, epoch int64, now time.Time) (Outcome, error) {
+	p := b.ticket(a, j, level, now)
+	held, err := a.Hold(p.ID, p.ExpiresAt, now)
+	if err != nil {
+		return Outcome{}, err
+	}
+	sealed, err := b.Keys.Seal(ctx, payloadPlace(a, "request"), secret.New(string(req.Encode())))
+	if err != nil {
+		return Outcome{}, fmt.Errorf("seal request of %s: %w", a.ID, err)
+	}
+	err = b.Store.Hold(ctx, Hold{
+		Epoch: epoch, Proofs: c.Proofs, Action: a, Approval: p, Request: sealed, MaxOpen: MaxPending,
+		Events: []audit.Event{held, p.Opened(c.Actor(), now)},
+	})
+	if err != nil {
+		return Outcome{}, err
+	}
+	return Outcome{Action: a, Approval: p, Explain: p.Why}, nil
+}
+
+// ticket opens the approval that a judgement asks for.
+func (b *Broker) ticket(a *action.Action, j *judgement, level approval.Level, now time.Time) *approval.Approval {
+	ttl := j.decision.Expires
+	if ttl <= 0 {
+		ttl = DefaultExpiry
+	}
+	p := approval.New(a, level, ttl, now)
+	p.PolicyVersion, p.SpecHash = j.decision.PolicyVersion, j.specHash
+	for _, r := range j.decision.Rules {
+		p.Rules = append(p.Rules, r.String())
+	}
+	p.Why = append(append(p.Why, j.facts...), j.decision.Explain()...)
+	p.Impact, p.Scopes = j.match.Summary, j.match.Scopes
+	return p
+}
+
+// Get returns one of the caller's held actions, and notes that its outcome was
+// seen. Somebody else's action looks like a missing one.
+func (b *Broker) Get(ctx context.Context, c agent.Caller, a id.Action, now time.Time) (Held, error) {
+	h, err := b.Store.Held(ctx, b.Org, a)
+	if err != nil {
+		return Held{}, err
+	}
+	if h.Action.Agent != c.Agent {
+		return Held{}, ErrUnknown
+	}
+	if h.Action.State.Final() && h.Action.FetchedAt.IsZero() {
+		err := b.Store.Move(ctx, b.Org, a, Move{Epoch: -1, Apply: func(a *action.Action, _ *approval.Approval) ([]audit.Event, *approval.Approval, error) {
+			a.FetchedAt = now
+			return nil, nil, nil
+		}})
+		if err != nil {
+			return Held{}, err
+		}
+		h.Action.FetchedAt = now
+	}
+	return h, nil
+}
+
+// Await returns the caller's action when it has moved on from state, when it
+// has ended, or when ctx is done; then as it stands.
+func (b *Broker) Await(ctx context.Context, c agent.Caller, a id.Action, from action.State) (Held, error) {
+	woken, done := b.waiters.join(string(a))
+	defer done()
+	for {
+		h, err := b.Get(context.WithoutCancel(ctx), c, a, time.Now())
+		if err != nil || h.Action.State.Final() || from != "" && h.Action.State != from {
+			return h, err
+		}
+		select {
+		case <-woken:
+		case <-ctx.Done():
+			return h, nil
+		}
+	}
+}
+
+// Mine lists the caller's held actions, newest first.
+func (b *Broker) Mine(ctx context.Context, c agent.Caller, before time.Time, limit int) ([]*action.Action, error) {
+	return b.Queue.OfAgent(ctx, b.Org, c.Agent, before, min(max(limit, 1), 100))
+}
+
+// Cancel takes back an open action of the caller's.
+func (b *Broker) Cancel(ctx context.Context, c agent.Caller, a id.Action, now time.Time) (Held, error) {
+	if _, err := b.Get(ctx, c, a, now); err != nil {
+		return Held{}, b.refuse(ctx, c, "action", err, now)
+	}
+	err := b.Store.Move(ctx, b.Org, a, Move{Epoch: -1, Apply: func(a *action.Action, p *approval.Approval) ([]audit.Event, *approval.Approval, error) {
+		cancelled, err := a.Cancel(now)
+		if err != nil {
+			return nil, nil, err
+		}
+		withdrawn, err := p.Withdraw(c.Actor(), "cancelled", now)
+		return []audit.Event{cancelled, withdrawn}, nil, err
+	}})
+	if err != nil {
+		return Held{}, b.refuse(ctx, c, "action", err, now)
+	}
+	return b.Store.Held(ctx, b.Org, a)
+}
+
+// Request opens the frozen request of a held action, for whoever may see it.
+func (b *Broker) Request(ctx context.Context, a *action.Action) (*action.Request, error) {
+	sealed, err := b.Store.Payload(ctx, a.Org, a.ID, "request")
+	if err != nil {
+		return nil, err
+	}
+	plain, err := b.Keys.Open(ctx, payloadPlace(a, "request"), sealed)
+	if err != nil {
+		return nil, fmt.Errorf("open request of %s: %w", a.ID, err)
+	}
+	return action.DecodeRequest([]byte(plain.Reveal()))
+}
+
+// Inbox lists approvals of a status that p may answer or look at, newest first.
+func (b *Broker) Inbox(ctx context.Context, p user.Principal, status approval.Status, before time.Time, limit int) ([]Held, error) {
+	whose := p.User
+	if p.Operator || p.Role.Manages() || p.Role == user.Auditor {
+		whose = ""
+	}
+	return b.Queue.Inbox(ctx, b.Org, whose, status, before, min(max(limit, 1), 200))
+}
+
+// Shown is a held action as a person sees it.
+type Shown struct {
+	Held
+	Request   *action.Request // nil when its content is gone, or not for p's eyes
+	MayAnswer bool
+}
+
+// Show returns an approval with the exact request, for people who may see it:
+// the owner of the connection, and whoever may answer. Others with a right to
+// look get the facts without the content.
+func (b *Broker) Show(ctx context.Context, p user.Principal, ap id.Approval, now time.Time) (Shown, error) {
+	h, err := b.Queue.ByApproval(ctx, b.Org, ap)
+	if err != nil {
+		return Shown{}, err
+	}
+	answers := b.mayAnswer(ctx, p, h, now) == nil
+	owner := p.User != "" && p.User == h.Action.User
+	looks := p.Operator || p.Role.Manages() || p.Role == user.Auditor
+	if !answers && !owner && !looks {
+		return Shown{}, ErrUnknown
+	}
+	s := Shown{Held: h, MayAnswer: answers && h.Approval.Status == approval.Open && now.Before(h.Approval.ExpiresAt)}
+	if answers || owner || p.Operator {
+		s.Request, err = b.Request(ctx, h.Action)
+		if fault.From(err).Reason == ErrNoPayload.Reason {
+			err = nil
+		}
+	}
+	return s, err
+}
+
+// Find returns the held action with this id, for a person; see Show.
+func (b *Broker) Find(ctx context.Context, p user.Principal, a id.Action, now time.Time) (Shown, error) {
+	h, err := b.Store.Held(ctx, b.Org, a)
+	if err != nil {
+		return Shown{}, err
+	}
+	return b.Show(ctx, p, h.Approval.ID, now)
+}

@@ -1,0 +1,99 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/audit"
+)
+
+// waiters are those who wait for something to happen to an object: agents for
+// their action, pages for anything at all.
+type waiters struct {
+	mu  sync.Mutex
+	all map[string]map[chan struct{}]bool
+}
+
+// everything is the object of those who wait for any event.
+const everything = ""
+
+// join returns a channel that gets a value after each event about object,
+// however many happen before it is read.
+func (w *waiters) join(object string) (woken <-chan struct{}, leave func()) {
+	ch := make(chan struct{}, 1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.all == nil {
+		w.all = map[string]map[chan struct{}]bool{}
+	}
+	if w.all[object] == nil {
+		w.all[object] = map[chan struct{}]bool{}
+	}
+	w.all[object][ch] = true
+	return ch, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.all[object], ch)
+		if len(w.all[object]) == 0 {
+			delete(w.all, object)
+		}
+	}
+}
+
+func (w *waiters) wake(object string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for ch := range w.all[object] {
+		select {
+		case ch <- struct{}{}:
+		default: // woken already, and has not looked yet
+		}
+	}
+}
+
+// Watch returns a channel that gets a value after events of any kind.
+func (b *Broker) Watch() (woken <-chan struct{}, leave func()) { return b.waiters.join(everything) }
+
+// follow reads the log from its present end and wakes who waits.
+func (b *Broker) follow(ctx context.Context) {
+	next := int64(-1)
+	for ctx.Err() == nil {
+		woken := b.Log.Woken()
+		if err := b.catchUp(ctx, &next); err != nil && ctx.Err() == nil {
+			b.Logger.ErrorContext(ctx, "following the log", slog.Any("error", err))
+		}
+		select {
+		case <-ctx.Done():
+		case <-woken:
+		case <-time.After(claimPoll):
+		}
+	}
+}
+
+func (b *Broker) catchUp(ctx context.Context, next *int64) error {
+	if *next < 0 {
+		head, err := b.Log.Head(ctx)
+		if err != nil {
+			return err
+		}
+		*next = head.Size
+		return nil
+	}
+	for {
+		events, err := b.Log.Events(ctx, *next, 500)
+		if err != nil || len(events) == 0 {
+			return err
+		}
+		b.dispatch(events)
+		*next += int64(len(events))
+	}
+}
+
+func (b *Broker) dispatch(events []audit.Event) {
+	for _, e := range events {
+		b.waiters.wake(e.Object)
+	}
+	b.waiters.wake(everything)
+}

@@ -1,0 +1,53 @@
+// Live pages: the server says by an event that something changed, and htmx
+// fetches the part again. Events carry no content, only a number or an id.
+//
+//   event: inbox    data: {"pending": 3}
+//   event: action   data: {"id": "act_…"}
+"use strict";
+(() => {
+  const url = document.body.dataset.events;
+  if (url) {
+    const title = document.title.replace(/^\(\d+\) /, "");
+    const tally = (n) => {
+      for (const el of document.querySelectorAll("[data-pending]")) { el.textContent = n; el.hidden = n === 0; }
+      document.title = (n ? "(" + n + ") " : "") + title;
+    };
+    const source = new EventSource(url);
+    source.addEventListener("inbox", (event) => {
+      tally(JSON.parse(event.data).pending);
+      htmx.trigger(document.body, "valetkey:inbox");
+    });
+    source.addEventListener("action", (event) => {
+      htmx.trigger(document.body, "valetkey:" + JSON.parse(event.data).id);
+    });
+    window.addEventListener("pagehide", () => source.close());
+    window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+  }
+
+  // Times are relative to the reader's now; the exact one is in the tooltip.
+  const rough = (s) => {
+    if (s < 60) return Math.floor(s) + " s";
+    const m = Math.floor(s / 60), h = Math.floor(m / 60);
+    if (m < 60) return m + " min";
+    if (h < 48) return h < 6 && m % 60 ? h + " h " + (m % 60) + " min" : h + " h";
+    return Math.floor(h / 24) + " days";
+  };
+  const tick = () => {
+    const now = Date.now();
+    for (const el of document.querySelectorAll("time[data-rel]")) {
+      const s = (now - Date.parse(el.dateTime)) / 1000;
+      if (s >= 0 && s < 7 * 86400) el.textContent = s < 10 ? "just now" : rough(s) + " ago";
+    }
+    for (const el of document.querySelectorAll("[data-until]")) {
+      const s = Math.floor((Date.parse(el.dataset.until) - now) / 1000);
+      el.classList.toggle("soon", s < 120);
+      el.textContent = s <= 0 ? "expired" : s < 600 ? Math.floor(s / 60) + ":" + String(s % 60).padStart(2, "0") : rough(s);
+      const form = s <= 0 && el.closest(".decision");
+      if (form) for (const b of form.querySelectorAll("button")) b.hidden = true;
+    }
+  };
+  if (!document.body.dataset.still) {
+    tick();
+    setInterval(tick, 1000);
+  }
+})();

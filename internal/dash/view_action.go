@@ -1,0 +1,85 @@
+package dash
+
+import "time"
+
+// ActionPage is the one page that matters most: what exactly would be sent,
+// who asks, as whom, what it means, and the two buttons.
+type ActionPage struct {
+	Chrome
+	ID        string
+	State     string // "proposed", "pending", "approved", "executing", "succeeded", "failed", "unknown", "denied", "expired", "cancelled", "revoked"
+	Summary   string // the operation in plain words, filled in by us
+	Operation string // "" when the request is in no catalogue
+	Agent     AgentRef
+	Source    string // the address the agent asked from
+	Account   AccountRef
+
+	Request Request
+	Risk    Risk
+	Rule    Rule
+	Scopes  []string
+	Impact  []string
+	Amount  *Amount
+	Digest  string // effect digest, hex
+
+	// AgentText is what the agent says about it. It is shown apart from our
+	// facts and counts for nothing.
+	AgentText string
+
+	ProposedAt time.Time
+	ExpiresAt  time.Time
+	Repeats    int
+
+	StepUp    bool   // approving needs a passkey
+	CanDecide bool   // this person may decide, and it is still open
+	WhyNot    string // why this person may not, in one sentence
+
+	Timeline []Step
+	Outcome  *Outcome
+}
+
+// Open reports whether the action still waits for a decision.
+func (a ActionPage) Open() bool { return a.State == "pending" }
+
+// Tense says how the page speaks of the request: "will" while it waits or is
+// on its way, "was" once it left, "would" when it never did.
+func (a ActionPage) Tense() string {
+	switch a.State {
+	case "succeeded", "failed", "unknown", "executing":
+		return "was"
+	case "denied", "expired", "cancelled", "revoked":
+		return "would"
+	}
+	return "will"
+}
+
+// Request is the frozen request as it will be sent.
+type Request struct {
+	Method  string
+	Scheme  string
+	Host    string // as it will be dialled; shown in ASCII
+	Port    string // "" for the default of the scheme
+	Path    string // decoded
+	RawPath string // as sent
+	Query   []Field
+	Raw     string // the query as sent, without "?"
+	Headers []Field
+	Body    Body
+}
+
+// Step is one station of an action's life. Status is "done", "current",
+// "ahead" or "failed".
+type Step struct {
+	Name   string
+	Status string
+	Note   string
+	At     time.Time
+}
+
+// Outcome is what came of an executed action.
+type Outcome struct {
+	Status   int    // upstream HTTP status; 0 when there was no complete answer
+	Text     string // one sentence of ours
+	Size     int64
+	Duration time.Duration
+}

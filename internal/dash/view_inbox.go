@@ -1,0 +1,42 @@
+package dash
+
+import "time"
+
+// InboxPage lists what waits for the person, and what was decided lately.
+type InboxPage struct {
+	Chrome
+	Pending []Card
+	Decided []Decided
+	More    int // pending actions beyond those listed
+	// HasAgents and HasConnections choose what an empty inbox teaches.
+	HasAgents, HasConnections bool
+}
+
+// Card is one action that waits.
+type Card struct {
+	ID         string
+	Summary    string // the operation in plain words, filled in by us
+	Operation  string
+	Agent      AgentRef
+	Account    AccountRef
+	Method     string
+	Host       string
+	Path       string // decoded
+	Risk       Risk
+	Amount     *Amount
+	StepUp     bool // needs a passkey
+	ProposedAt time.Time
+	ExpiresAt  time.Time
+	Repeats    int // identical requests folded into this one, beyond the first
+}
+
+// Decided is one line of what was decided lately.
+type Decided struct {
+	ID      string
+	Summary string
+	Agent   AgentRef
+	Account AccountRef
+	State   string // state of the action
+	By      string // who decided; "" when nobody did
+	At      time.Time
+}

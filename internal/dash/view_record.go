@@ -1,0 +1,58 @@
+package dash
+
+import "time"
+
+// ActivityPage is the log in sentences, newest first.
+type ActivityPage struct {
+	Chrome
+	Filter     string
+	Days       []Day
+	Older      string // cursor of the next page; "" at the end
+	Total      int64  // events in the log
+	Checkpoint *Checkpoint
+}
+
+// Day groups events.
+type Day struct {
+	Date   time.Time
+	Events []Event
+}
+
+// Event is one record of the log.
+type Event struct {
+	Seq      int64
+	At       time.Time
+	Verb     string // "action.approve"
+	Actor    string
+	Object   string
+	ObjectID string // "act_…": the page links to it when it is an action
+	Sentence string // what happened, in plain words
+	Tone     string // "good", "bad", "ask", "" for the ordinary
+}
+
+// Checkpoint is the newest signed tree head.
+type Checkpoint struct {
+	Size int64
+	Root string // base64
+	Key  string // name of the signing key
+	At   time.Time
+	Lag  int64 // events that came after it
+}
+
+// PolicyPage shows the rules as they are judged.
+type PolicyPage struct {
+	Chrome
+	Version string
+	Since   time.Time
+	By      string
+	Rules   []PolicyRule
+}
+
+// PolicyRule is one rule. Effect is "permit", "ask", "step_up" or "deny".
+type PolicyRule struct {
+	ID     string
+	Effect string
+	Title  string // what it says, in a sentence
+	Source string // the Cedar text
+	Origin string // "shipped", "organisation", "own"
+}

@@ -1,0 +1,178 @@
+// Package grant is by whose leave an agent uses an account.
+//
+// A [Grant] lets one agent use one connection: for some operations, on some
+// resources, until some time, by the broker or by vending. Default deny: what
+// no live grant covers is refused before any policy is asked. A grant never
+// widens; to give more, a new one is made.
+package grant
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/fault"
+	"github.com/valetkey/valetkey/internal/id"
+)
+
+// Mode is how the agent may use the connection.
+type Mode string
+
+// The modes. Vend includes Broker: who may hold the token may also ask us to
+// use it.
+const (
+	Broker Mode = "broker"
+	Vend   Mode = "vend"
+)
+
+// Grant lets Agent use Connection, which belongs to User.
+type Grant struct {
+	Org        id.Org
+	ID         id.Grant
+	Agent      id.Agent
+	Connection id.Connection
+	User       id.User
+	Mode       Mode
+	Operations []string // exact names, or a prefix ending in ".*"; "*" is everything
+	Resources  []string // "octo/api", or "octo/*"; empty is every resource
+	ExpiresAt  time.Time
+	RevokedAt  time.Time
+	CreatedAt  time.Time
+	CreatedBy  string // actor
+	Version    int64
+}
+
+// Refusals. Each says what to do.
+var (
+	ErrNone      = fault.New(fault.NotFound, "connection_not_found", "There is no such connection, or this agent has no grant for it; ask its owner for one.")
+	ErrExpired   = fault.New(fault.Forbidden, "grant_expired", "The grant for this connection has expired; ask its owner to renew it.")
+	ErrRevoked   = fault.New(fault.Forbidden, "grant_revoked", "The grant for this connection was revoked.")
+	ErrOperation = fault.New(fault.Forbidden, "operation_not_granted", "The grant does not cover this operation; ask the owner of the connection to add it.")
+	ErrResource  = fault.New(fault.Forbidden, "resource_not_granted", "The grant does not cover this resource; ask the owner of the connection to add it.")
+	ErrVend      = fault.New(fault.Forbidden, "vending_not_granted", "The grant lets Valetkey make calls for this agent, not hand out tokens.")
+)
+
+// Live reports whether g can be used at all, and if not, why.
+func (g *Grant) Live(now time.Time) error {
+	switch {
+	case !g.RevokedAt.IsZero():
+		return ErrRevoked
+	case !g.ExpiresAt.IsZero() && !now.Before(g.ExpiresAt):
+		return ErrExpired
+	}
+	return nil
+}
+
+// Covers says whether g allows operation on resource ("octo/api", or "" when
+// the request names none). A grant that is limited to resources does not cover
+// a request that names none: what it touches cannot be told.
+func (g *Grant) Covers(operation, resource string, now time.Time) error {
+	if err := g.Live(now); err != nil {
+		return err
+	}
+	if !anyMatch(g.Operations, operation, ".") {
+		return ErrOperation
+	}
+	if len(g.Resources) > 0 && (resource == "" || !anyMatch(g.Resources, resource, "/")) {
+		return ErrResource
+	}
+	return nil
+}
+
+// CoversVend says whether g lets the agent hold the token itself. A token
+// reaches everything its scopes reach, so a grant that is limited to resources
+// never vends.
+func (g *Grant) CoversVend(now time.Time) error {
+	switch err := g.Live(now); {
+	case err != nil:
+		return err
+	case g.Mode != Vend:
+		return ErrVend
+	case len(g.Resources) > 0:
+		return ErrResource
+	}
+	return nil
+}
+
+// anyMatch compares without case, as the providers' resources do; operations
+// are lower case anyway.
+func anyMatch(patterns []string, s, sep string) bool {
+	for _, p := range patterns {
+		if p == "*" || strings.EqualFold(p, s) {
+			return true
+		}
+		if prefix, ok := strings.CutSuffix(p, "*"); ok && strings.HasSuffix(prefix, sep) &&
+			len(s) > len(prefix) && strings.EqualFold(prefix, s[:len(prefix)]) {
+			return true
+		}
+	}
+	return false
+}
+
+// Validate checks a new grant.
+func (g *Grant) Validate(now time.Time) error {
+	bad := func(format string, args ...any) error {
+		return fault.New(fault.Invalid, "bad_grant", fmt.Sprintf(format, args...))
+	}
+	if g.Mode != Broker && g.Mode != Vend {
+		return bad("The mode is %q; it must be broker or vend.", g.Mode)
+	}
+	if len(g.Operations) == 0 {
+		return bad(`Name at least one operation, such as github.issues.*, or "*" for all.`)
+	}
+	if len(g.Operations)+len(g.Resources) > 200 {
+		return bad("A grant names at most 200 operations and resources.")
+	}
+	for _, p := range g.Operations {
+		if err := checkPattern(p, "."); err != nil {
+			return bad("Operation %q: %v.", p, err)
+		}
+	}
+	for _, p := range g.Resources {
+		if err := checkPattern(p, "/"); err != nil {
+			return bad("Resource %q: %v.", p, err)
+		}
+	}
+	if g.Mode == Vend && len(g.Resources) > 0 {
+		return bad("A vended token cannot be held to resources; leave them out, or use mode broker.")
+	}
+	if !g.ExpiresAt.IsZero() && !g.ExpiresAt.After(now) {
+		return bad("The expiry lies in the past.")
+	}
+	return nil
+}
+
+func checkPattern(p, sep string) error {
+	if p == "*" {
+		return nil
+	}
+	body, wild := strings.CutSuffix(p, "*")
+	switch {
+	case p == "" || len(p) > 200:
+		return fmt.Errorf("must have 1 to 200 characters")
+	case strings.Contains(body, "*"):
+		return fmt.Errorf("a * may only stand at the end, after %q", sep)
+	case wild && (!strings.HasSuffix(body, sep) || body == sep):
+		return fmt.Errorf("a * may only stand at the end, after %q", sep)
+	}
+	for _, r := range p {
+		if r <= ' ' || r > '~' {
+			return fmt.Errorf("has a character outside printable ASCII")
+		}
+	}
+	return nil
+}
+
+// Store keeps grants. Each change commits with its events.
+type Store interface {
+	CreateGrant(ctx context.Context, g *Grant, events []audit.Event) error
+	Grant(ctx context.Context, org id.Org, g id.Grant) (*Grant, error)
+	// ForUse returns every grant of agent on connection, newest first.
+	ForUse(ctx context.Context, org id.Org, agent id.Agent, connection id.Connection) ([]*Grant, error)
+	OfAgent(ctx context.Context, org id.Org, agent id.Agent) ([]*Grant, error)
+	OfConnection(ctx context.Context, org id.Org, connection id.Connection) ([]*Grant, error)
+	Grants(ctx context.Context, org id.Org) ([]*Grant, error)
+	UpdateGrant(ctx context.Context, org id.Org, g id.Grant, change func(*Grant) ([]audit.Event, error)) error
+}

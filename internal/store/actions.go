@@ -1,0 +1,393 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/action"
+	"github.com/valetkey/valetkey/internal/approval"
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/broker"
+	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/internal/policy"
+)
+
+var (
+	_ broker.Store       = (*Actions)(nil)
+	_ broker.Queue       = (*Actions)(nil)
+	_ broker.PolicyStore = (*Policies)(nil)
+)
+
+// Actions implements [broker.Store] and [broker.Queue].
+type Actions struct{ db *DB }
+
+// Actions returns the store of held actions.
+func (db *DB) Actions() *Actions { return &Actions{db} }
+
+var actions = newTable("actions", "org id", true, func(a *action.Action) []field {
+	return []field{
+		text("org", &a.Org), text("id", &a.ID), text("user_id", &a.User), text("agent", &a.Agent), text("connection", &a.Connection),
+		text("account_id", &a.Account), text("provider", &a.Provider), text("operation", &a.Operation), text("summary", &a.Summary),
+		text("resource", &a.Resource), text("risk", &a.Risk), text("amount", &a.Amount), array32("effect", &a.Effect), blob("salt", &a.Salt),
+		text("idempotency", &a.Key), text("note", &a.Note), text("state", &a.State), text("approval", &a.Approval), text("why", &a.Why),
+		integer("status", &a.Status), integer("body_size", &a.BodySize), integer("answer_size", &a.AnswerSize), moment("created_at", &a.CreatedAt),
+		moment("updated_at", &a.UpdatedAt), moment("expires_at", &a.ExpiresAt), moment("finished_at", &a.FinishedAt),
+		moment("fetched_at", &a.FetchedAt), flag("payload_kept", &a.PayloadKept), integer("version", &a.Version),
+	}
+})
+
+var approvals = newTable("approvals", "org id", true, func(p *approval.Approval) []field {
+	return []field{
+		text("org", &p.Org), text("id", &p.ID), text("action", &p.Action), text("agent", &p.Agent), text("user_id", &p.User),
+		array32("effect", &p.Effect), integer("level", &p.Level), text("status", &p.Status), text("policy_version", &p.PolicyVersion),
+		text("spec_hash", &p.SpecHash), blob("nonce", &p.Nonce), list("rules", &p.Rules), list("why", &p.Why), text("impact", &p.Impact),
+		list("scopes", &p.Scopes), moment("created_at", &p.CreatedAt), moment("expires_at", &p.ExpiresAt), moment("decided_at", &p.DecidedAt),
+		text("decided_by", &p.DecidedBy), text("channel", &p.Channel), text("reason", &p.Reason), blob("evidence", &p.Evidence),
+		integer("version", &p.Version),
+	}
+})
+
+// Epoch counts changes of authority.
+func (s *Actions) Epoch(ctx context.Context) (int64, error) { return s.db.Epoch(ctx) }
+
+const (
+	beginIntentQ = `insert into intents (org, action, at, event) values ($1, $2, $3, $4)`
+	endIntentQ   = `delete from intents where org = $1 and action = $2`
+	putPayloadQ  = `insert into payloads (org, action, part, sealed) values ($1, $2, $3, $4) on conflict (org, action, part) do update set sealed = excluded.sealed`
+	payloadQ     = `select sealed from payloads where org = $1 and action = $2 and part = $3`
+	countOpenQ   = `select count(*) from approvals where org = $1 and agent = $2 and status = 'open'`
+)
+
+// Begin records the intent of an inline action, or a vending.
+func (s *Actions) Begin(ctx context.Context, b broker.Begin) error {
+	return s.db.write(ctx, func(tx *Tx) error {
+		if err := tx.checkEpoch(b.Epoch); err != nil {
+			return err
+		}
+		if err := tx.spend(b.Proofs); err != nil {
+			return err
+		}
+		tx.Emit(b.Events...)
+		if b.Intent == "" {
+			return nil
+		}
+		at := b.Events[0]
+		if _, err := tx.ExecContext(tx.ctx, beginIntentQ, string(b.Org), string(b.Intent), micros(at.At), at.Verb); err != nil {
+			return fmt.Errorf("record intent: %w", err)
+		}
+		return nil
+	})
+}
+
+// End records the outcome of an inline action.
+func (s *Actions) End(ctx context.Context, org id.Org, a id.Action, events []audit.Event) error {
+	return s.db.write(ctx, func(tx *Tx) error {
+		res, err := tx.ExecContext(tx.ctx, endIntentQ, string(org), string(a))
+		if err != nil {
+			return fmt.Errorf("record outcome: %w", err)
+		}
+		if n, err := res.RowsAffected(); err != nil || n != 1 {
+			return errors.Join(action.ErrState, err)
+		}
+		tx.Emit(events...)
+		return nil
+	})
+}
+
+// Hold stores a new action with its approval and sealed request.
+func (s *Actions) Hold(ctx context.Context, h broker.Hold) error {
+	return s.db.write(ctx, func(tx *Tx) error {
+		if err := tx.checkEpoch(h.Epoch); err != nil {
+			return err
+		}
+		if err := tx.spend(h.Proofs); err != nil {
+			return err
+		}
+		a := h.Action
+		var open int
+		if err := tx.QueryRowContext(tx.ctx, countOpenQ, string(a.Org), string(a.Agent)).Scan(&open); err != nil {
+			return fmt.Errorf("count open approvals: %w", err)
+		}
+		if open >= h.MaxOpen {
+			return broker.ErrTooMany
+		}
+		// The look-up before this ran outside the transaction: look again.
+		byKey, byEffect, err := repeats(tx.ctx, tx.db, tx, a.Org, a.Agent, a.Key, a.Effect)
+		if err != nil {
+			return err
+		}
+		if again := byKey; again != nil && again.Attaches(a.CreatedAt) {
+			return broker.ErrRaced
+		}
+		if again := byEffect; a.Key == "" && again != nil && again.Attaches(a.CreatedAt) {
+			return broker.ErrRaced
+		}
+		tx.Emit(h.Events...)
+		if err := actions.insert(tx, a); err != nil {
+			return err
+		}
+		if err := approvals.insert(tx, h.Approval); err != nil {
+			return err
+		}
+		return putPayload(tx, a.Org, a.ID, "request", h.Request)
+	})
+}
+
+func putPayload(tx *Tx, org id.Org, a id.Action, part string, sealed []byte) error {
+	if _, err := tx.ExecContext(tx.ctx, putPayloadQ, string(org), string(a), part, sealed); err != nil {
+		return fmt.Errorf("store payload: %w", err)
+	}
+	return nil
+}
+
+func (db *DB) held(ctx context.Context, q queries, where string, args ...any) (broker.Held, error) {
+	a, err := actions.one(ctx, db, q, where, args...)
+	if err != nil {
+		return broker.Held{}, named(err, broker.ErrUnknown)
+	}
+	p, err := approvals.one(ctx, db, q, "where org = $1 and id = $2", string(a.Org), string(a.Approval))
+	if err != nil {
+		return broker.Held{}, fmt.Errorf("approval of %s: %w", a.ID, err)
+	}
+	return broker.Held{Action: a, Approval: p}, nil
+}
+
+// Held returns an action and its present approval.
+func (s *Actions) Held(ctx context.Context, org id.Org, a id.Action) (broker.Held, error) {
+	return s.db.held(ctx, s.db.reader, "where org = $1 and id = $2", string(org), string(a))
+}
+
+// Move changes an action and its approval together.
+func (s *Actions) Move(ctx context.Context, org id.Org, a id.Action, m broker.Move) error {
+	return s.db.write(ctx, func(tx *Tx) error {
+		if m.Epoch >= 0 {
+			if err := tx.checkEpoch(m.Epoch); err != nil {
+				return err
+			}
+		}
+		if err := tx.spend(m.Proofs); err != nil {
+			return err
+		}
+		h, err := tx.db.held(tx.ctx, tx, "where org = $1 and id = $2", string(org), string(a))
+		if err != nil {
+			return err
+		}
+		events, opened, err := m.Apply(h.Action, h.Approval)
+		if err != nil {
+			return err
+		}
+		tx.Emit(events...)
+		if err := actions.update(tx, h.Action); err != nil {
+			return err
+		}
+		if err := approvals.update(tx, h.Approval); err != nil {
+			return err
+		}
+		if opened != nil {
+			if err := approvals.insert(tx, opened); err != nil {
+				return err
+			}
+		}
+		if m.Answer == nil {
+			return nil
+		}
+		return putPayload(tx, org, a, "answer", m.Answer)
+	})
+}
+
+// Payload returns the sealed request or answer.
+func (s *Actions) Payload(ctx context.Context, org id.Org, a id.Action, part string) ([]byte, error) {
+	var sealed []byte
+	err := s.db.reader.QueryRowContext(ctx, payloadQ, string(org), string(a), part).Scan(&sealed)
+	if err != nil {
+		return nil, broker.ErrNoPayload.Because(err)
+	}
+	return sealed, nil
+}
+
+// Repeats finds what a repeat of a request may attach to.
+func (s *Actions) Repeats(ctx context.Context, org id.Org, a id.Agent, key string, effect action.Digest) (byKey, byEffect *action.Action, err error) {
+	return repeats(ctx, s.db, s.db.reader, org, a, key, effect)
+}
+
+func repeats(ctx context.Context, db *DB, q queries, org id.Org, a id.Agent, key string, effect action.Digest) (byKey, byEffect *action.Action, err error) {
+	if key != "" {
+		byKey, err = actions.one(ctx, db, q, "where org = $1 and agent = $2 and idempotency = $3 order by created_at desc limit 1", string(org), string(a), key)
+		if err != nil && !errors.Is(err, errNotFound) {
+			return nil, nil, err
+		}
+	}
+	byEffect, err = actions.one(ctx, db, q, "where org = $1 and agent = $2 and effect = $3 order by created_at desc limit 1", string(org), string(a), effect[:])
+	if err != nil && !errors.Is(err, errNotFound) {
+		return nil, nil, err
+	}
+	return byKey, byEffect, nil
+}
+
+func (s *Actions) ids(ctx context.Context, q string, args ...any) ([]id.Action, error) {
+	rows, err := s.db.reader.QueryContext(ctx, q, args...)
+	if err != nil {
+		return nil, fmt.Errorf("list actions: %w", err)
+	}
+	defer rows.Close()
+	var out []id.Action
+	for rows.Next() {
+		var a string
+		if err := rows.Scan(&a); err != nil {
+			return nil, fmt.Errorf("list actions: %w", err)
+		}
+		out = append(out, id.Action(a))
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list actions: %w", err)
+	}
+	return out, nil
+}
+
+const (
+	approvedQ = `select id from actions where state = 'approved' and org = $1 order by updated_at limit $2`
+	overdueQ  = `select id from actions where state in ('pending', 'approved') and expires_at <= $1 and org = $2 order by expires_at limit $3`
+	stuckQ    = `select id from actions where state = 'executing' and org = $1 and updated_at < $2 order by id`
+	intentsQ  = `select action from intents where org = $1 and at < $2 order by action`
+)
+
+// Approved lists actions to execute.
+func (s *Actions) Approved(ctx context.Context, org id.Org, limit int) ([]id.Action, error) {
+	return s.ids(ctx, approvedQ, string(org), limit)
+}
+
+// Overdue lists open actions whose time is up.
+func (s *Actions) Overdue(ctx context.Context, org id.Org, now time.Time, limit int) ([]id.Action, error) {
+	return s.ids(ctx, overdueQ, micros(now), string(org), limit)
+}
+
+// Orphans lists executions that began before the given time and have no
+// outcome.
+func (s *Actions) Orphans(ctx context.Context, org id.Org, before time.Time) (held, inline []id.Action, err error) {
+	if held, err = s.ids(ctx, stuckQ, string(org), micros(before)); err != nil {
+		return nil, nil, err
+	}
+	inline, err = s.ids(ctx, intentsQ, string(org), micros(before))
+	return held, inline, err
+}
+
+// Inbox lists approvals with their actions.
+func (s *Actions) Inbox(ctx context.Context, org id.Org, u id.User, status approval.Status, before time.Time, limit int) ([]broker.Held, error) {
+	where, args := []string{"org = $1", "status = $2"}, []any{string(org), string(status)}
+	if u != "" {
+		args = append(args, string(u))
+		where = append(where, fmt.Sprintf("user_id = $%d", len(args)))
+	}
+	if !before.IsZero() {
+		args = append(args, micros(before))
+		where = append(where, fmt.Sprintf("created_at < $%d", len(args)))
+	}
+	args = append(args, limit)
+	ps, err := approvals.many(ctx, s.db, s.db.reader, "where "+strings.Join(where, " and ")+fmt.Sprintf(" order by created_at desc limit $%d", len(args)), args...)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]broker.Held, len(ps))
+	for i, p := range ps {
+		a, err := actions.one(ctx, s.db, s.db.reader, "where org = $1 and id = $2", string(org), string(p.Action))
+		if err != nil {
+			return nil, fmt.Errorf("action of %s: %w", p.ID, err)
+		}
+		out[i] = broker.Held{Action: a, Approval: p}
+	}
+	return out, nil
+}
+
+// OfAgent lists an agent's held actions, newest first.
+func (s *Actions) OfAgent(ctx context.Context, org id.Org, a id.Agent, before time.Time, limit int) ([]*action.Action, error) {
+	until := int64(1<<63 - 1)
+	if !before.IsZero() {
+		until = micros(before)
+	}
+	return actions.many(ctx, s.db, s.db.reader, "where org = $1 and agent = $2 and created_at < $3 order by created_at desc limit $4", string(org), string(a), until, limit)
+}
+
+// ByApproval finds the action of an approval, present or past.
+func (s *Actions) ByApproval(ctx context.Context, org id.Org, p id.Approval) (broker.Held, error) {
+	ap, err := approvals.one(ctx, s.db, s.db.reader, "where org = $1 and id = $2", string(org), string(p))
+	if err != nil {
+		return broker.Held{}, named(err, broker.ErrUnknown)
+	}
+	a, err := actions.one(ctx, s.db, s.db.reader, "where org = $1 and id = $2", string(org), string(ap.Action))
+	if err != nil {
+		return broker.Held{}, fmt.Errorf("action of %s: %w", p, err)
+	}
+	return broker.Held{Action: a, Approval: ap}, nil
+}
+
+const (
+	sweepSpentQ   = `delete from spent where until < $1`
+	sweepFlowsQ   = `delete from flows where expires_at < $1`
+	sweepDevicesQ = `delete from devices where expires_at < $1`
+	sweepTokensQ  = `delete from agent_tokens where expires_at < $1`
+	dropPayloadQ  = `delete from payloads where org = $1 and action = $2`
+)
+
+// Sweep drops what has outlived its use.
+func (s *Actions) Sweep(ctx context.Context, org id.Org, ended, now time.Time) error {
+	return s.db.write(ctx, func(tx *Tx) error {
+		for _, q := range []string{sweepSpentQ, sweepFlowsQ, sweepDevicesQ, sweepTokensQ} {
+			if _, err := tx.ExecContext(tx.ctx, q, micros(now)); err != nil {
+				return fmt.Errorf("sweep: %w", err)
+			}
+		}
+		old, err := actions.many(tx.ctx, tx.db, tx, "where payload_kept = 1 and finished_at > 0 and finished_at < $1 and org = $2 order by finished_at limit 500", micros(ended), string(org))
+		if err != nil {
+			return err
+		}
+		for _, a := range old {
+			a.PayloadKept = false
+			if err := actions.update(tx, a); err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(tx.ctx, dropPayloadQ, string(org), string(a.ID)); err != nil {
+				return fmt.Errorf("sweep payloads: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+// Policies implements [broker.PolicyStore].
+type Policies struct{ db *DB }
+
+// Policies returns the store of policies.
+func (db *DB) Policies() *Policies { return &Policies{db} }
+
+var policies = newTable("policies", "org id", true, func(d *policy.Document) []field {
+	return []field{
+		text("org", &d.Org), text("id", &d.ID), text("name", &d.Name), text("owner", &d.Owner), text("body", &d.Text),
+		text("updated_by", &d.UpdatedBy), moment("updated_at", &d.UpdatedAt), integer("version", &d.Version),
+	}
+})
+
+// Policies lists all policies, the org's first.
+func (s *Policies) Policies(ctx context.Context, org id.Org) ([]*policy.Document, error) {
+	return policies.many(ctx, s.db, s.db.reader, "where org = $1 order by owner, name", string(org))
+}
+
+// PutPolicy creates a policy (version 0) or replaces the version that d names.
+func (s *Policies) PutPolicy(ctx context.Context, d *policy.Document, events []audit.Event) error {
+	return s.db.write(ctx, func(tx *Tx) error {
+		tx.moveAuthority()
+		tx.Emit(events...)
+		put := *d
+		if put.Version == 0 {
+			put.Version = 1
+			return policies.insert(tx, &put)
+		}
+		err := policies.update(tx, &put)
+		if errors.Is(err, errStale) {
+			return broker.ErrPolicyChanged
+		}
+		return err
+	})
+}

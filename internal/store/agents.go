@@ -1,0 +1,199 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/agent"
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/id"
+)
+
+var (
+	_ agent.Store      = (*Agents)(nil)
+	_ agent.KeyStore   = (*AgentKeys)(nil)
+	_ agent.TokenStore = (*AgentTokens)(nil)
+)
+
+// Agents implements [agent.Store].
+type Agents struct{ db *DB }
+
+// Agents returns the store of agents.
+func (db *DB) Agents() *Agents { return &Agents{db} }
+
+var agents = newTable("agents", "org id", true, func(a *agent.Agent) []field {
+	return []field{
+		text("org", &a.Org), text("id", &a.ID), text("name", &a.Name), text("owner", &a.Owner), text("profile", &a.Profile),
+		text("status", &a.Status), prefixes("sources", &a.Sources), moment("created_at", &a.CreatedAt), moment("seen_at", &a.SeenAt),
+		integer("version", &a.Version),
+	}
+})
+
+var agentKeys = newTable("agent_keys", "org id", true, func(k *agent.Key) []field {
+	return []field{
+		text("org", &k.Org), text("id", &k.ID), text("agent", &k.Agent), text("kid", &k.KID), text("alg", &k.Alg), text("pem", &k.PEM),
+		text("status", &k.Status), moment("created_at", &k.CreatedAt), moment("revoked_at", &k.RevokedAt), integer("version", &k.Version),
+	}
+})
+
+var agentTokens = newTable("agent_tokens", "org id", true, func(t *agent.Token) []field {
+	return []field{
+		text("org", &t.Org), text("id", &t.ID), blob("hash", &t.Hash), text("agent", &t.Agent), text("key_id", &t.Key), list("scopes", &t.Scopes),
+		moment("created_at", &t.CreatedAt), moment("expires_at", &t.ExpiresAt), moment("revoked_at", &t.RevokedAt), integer("version", &t.Version),
+	}
+})
+
+// CreateAgent stores an agent with its first keys.
+func (s *Agents) CreateAgent(ctx context.Context, a *agent.Agent, keys []*agent.Key, events []audit.Event) error {
+	return s.db.write(ctx, func(tx *Tx) error {
+		tx.moveAuthority()
+		tx.Emit(events...)
+		if err := agents.insert(tx, a); err != nil {
+			return err
+		}
+		for _, k := range keys {
+			if err := agentKeys.insert(tx, k); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Agent returns one agent.
+func (s *Agents) Agent(ctx context.Context, org id.Org, a id.Agent) (*agent.Agent, error) {
+	v, err := agents.one(ctx, s.db, s.db.reader, "where org = $1 and id = $2", string(org), string(a))
+	return v, named(err, agent.ErrUnknown)
+}
+
+// ByName finds an agent by its name.
+func (s *Agents) ByName(ctx context.Context, org id.Org, name string) (*agent.Agent, error) {
+	v, err := agents.one(ctx, s.db, s.db.reader, "where org = $1 and name = $2", string(org), name)
+	return v, named(err, agent.ErrUnknown)
+}
+
+// Agents returns all agents, by name.
+func (s *Agents) Agents(ctx context.Context, org id.Org) ([]*agent.Agent, error) {
+	return agents.many(ctx, s.db, s.db.reader, "where org = $1 order by name", string(org))
+}
+
+// UpdateAgent changes an agent. A change without an event touches nothing
+// that was decided on.
+func (s *Agents) UpdateAgent(ctx context.Context, org id.Org, a id.Agent, c agent.Change[agent.Agent]) error {
+	return s.db.write(ctx, func(tx *Tx) error {
+		err := modify(tx, agents, c, "where org = $1 and id = $2", string(org), string(a))
+		if len(tx.events) > 0 {
+			tx.moveAuthority()
+		}
+		return named(err, agent.ErrUnknown)
+	})
+}
+
+// Keys and Tokens return the stores beside agents.
+func (s *Agents) Keys() agent.KeyStore     { return &AgentKeys{s.db} }
+func (s *Agents) Tokens() agent.TokenStore { return &AgentTokens{s.db} }
+
+// AgentKeys implements [agent.KeyStore].
+type AgentKeys struct{ db *DB }
+
+// CreateKey stores a key.
+func (s *AgentKeys) CreateKey(ctx context.Context, k *agent.Key, events []audit.Event) error {
+	return s.db.write(ctx, func(tx *Tx) error {
+		tx.moveAuthority()
+		tx.Emit(events...)
+		return agentKeys.insert(tx, k)
+	})
+}
+
+// OfAgent lists an agent's keys, oldest first, revoked ones too.
+func (s *AgentKeys) OfAgent(ctx context.Context, org id.Org, a id.Agent) ([]*agent.Key, error) {
+	return agentKeys.many(ctx, s.db, s.db.reader, "where org = $1 and agent = $2 order by id", string(org), string(a))
+}
+
+// UpdateKey changes a key.
+func (s *AgentKeys) UpdateKey(ctx context.Context, org id.Org, k id.Key, c agent.Change[agent.Key]) error {
+	return s.db.write(ctx, func(tx *Tx) error {
+		tx.moveAuthority()
+		return modify(tx, agentKeys, c, "where org = $1 and id = $2", string(org), string(k))
+	})
+}
+
+// AgentTokens implements [agent.TokenStore].
+type AgentTokens struct{ db *DB }
+
+// Issue stores a token and spends the proofs that earned it.
+func (s *AgentTokens) Issue(ctx context.Context, t *agent.Token, proofs []agent.Proof, events []audit.Event) error {
+	return s.db.write(ctx, func(tx *Tx) error {
+		if err := tx.spend(proofs); err != nil {
+			return err
+		}
+		tx.Emit(events...)
+		return agentTokens.insert(tx, t)
+	})
+}
+
+// ByHash finds a token with its agent and key.
+func (s *AgentTokens) ByHash(ctx context.Context, hash []byte) (*agent.Token, *agent.Agent, *agent.Key, error) {
+	t, err := agentTokens.one(ctx, s.db, s.db.reader, "where hash = $1", hash)
+	if err != nil {
+		return nil, nil, nil, named(err, agent.ErrToken)
+	}
+	a, err := agents.one(ctx, s.db, s.db.reader, "where org = $1 and id = $2", string(t.Org), string(t.Agent))
+	if err != nil {
+		return nil, nil, nil, named(err, agent.ErrToken)
+	}
+	k, err := agentKeys.one(ctx, s.db, s.db.reader, "where org = $1 and id = $2", string(t.Org), string(t.Key))
+	if err != nil {
+		return nil, nil, nil, named(err, agent.ErrToken)
+	}
+	return t, a, k, nil
+}
+
+// Revoke ends a token.
+func (s *AgentTokens) Revoke(ctx context.Context, org id.Org, t id.Token, now time.Time, events []audit.Event) error {
+	return s.db.write(ctx, func(tx *Tx) error {
+		tx.moveAuthority()
+		return modify(tx, agentTokens, func(t *agent.Token) ([]audit.Event, error) {
+			if !t.RevokedAt.IsZero() {
+				return nil, nil
+			}
+			t.RevokedAt = now
+			return events, nil
+		}, "where org = $1 and id = $2", string(org), string(t))
+	})
+}
+
+// Refuse spends the proofs of a refused call and records the refusal. A proof
+// that was spent before does not matter here: the call is refused anyway.
+func (s *AgentTokens) Refuse(ctx context.Context, proofs []agent.Proof, events []audit.Event) error {
+	return s.db.write(ctx, func(tx *Tx) error {
+		tx.Emit(events...)
+		if err := tx.spend(proofs); err != nil && !errors.Is(err, agent.ErrReplayed) {
+			return err
+		}
+		return nil
+	})
+}
+
+const spendQ = `insert into spent (agent, jti, until) values ($1, $2, $3) on conflict (agent, jti) do nothing`
+
+// spend marks proofs used; it fails with agent.ErrReplayed when one already
+// was. The primary key decides between concurrent uses.
+func (tx *Tx) spend(proofs []agent.Proof) error {
+	for _, p := range proofs {
+		jti := sha256.Sum256([]byte(p.JTI))
+		res, err := tx.ExecContext(tx.ctx, spendQ, string(p.Agent), jti[:], micros(p.Until))
+		if err != nil {
+			return fmt.Errorf("spend proof: %w", err)
+		}
+		if n, err := res.RowsAffected(); err != nil {
+			return fmt.Errorf("spend proof: %w", err)
+		} else if n == 0 {
+			return agent.ErrReplayed
+		}
+	}
+	return nil
+}

@@ -1,0 +1,398 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/fault"
+)
+
+// field is one column of one record: how to read it from the record and how
+// to put a database value back.
+type field struct {
+	col string
+	get func() any      // string, int64 or []byte
+	set func(any) error // takes what a driver gives
+}
+
+// Scan implements [sql.Scanner].
+func (f field) Scan(src any) error {
+	if err := f.set(src); err != nil {
+		return fmt.Errorf("column %s: %w", f.col, err)
+	}
+	return nil
+}
+
+func text[T ~string](col string, p *T) field {
+	return field{col, func() any { return string(*p) }, func(src any) error {
+		s, err := asString(src)
+		*p = T(s)
+		return err
+	}}
+}
+
+func integer[T ~int | ~int64](col string, p *T) field {
+	return field{col, func() any { return int64(*p) }, func(src any) error {
+		n, err := asInt(src)
+		*p = T(n)
+		return err
+	}}
+}
+
+func flag(col string, p *bool) field {
+	return field{col, func() any {
+		if *p {
+			return int64(1)
+		}
+		return int64(0)
+	}, func(src any) error {
+		n, err := asInt(src)
+		*p = n != 0
+		return err
+	}}
+}
+
+// moment stores a time as Unix microseconds; the zero time is 0.
+func moment(col string, p *time.Time) field {
+	return field{col, func() any { return micros(*p) }, func(src any) error {
+		n, err := asInt(src)
+		*p = fromMicros(n)
+		return err
+	}}
+}
+
+func blob(col string, p *[]byte) field {
+	return field{col, func() any {
+		if *p == nil {
+			return []byte{}
+		}
+		return *p
+	}, func(src any) error {
+		switch v := src.(type) {
+		case nil:
+			*p = nil
+		case []byte:
+			*p = append([]byte(nil), v...)
+		case string:
+			*p = []byte(v)
+		default:
+			return fmt.Errorf("unexpected %T", src)
+		}
+		if len(*p) == 0 {
+			*p = nil
+		}
+		return nil
+	}}
+}
+
+// array32 stores a digest.
+func array32[T ~[32]byte](col string, p *T) field {
+	return field{col, func() any { b := [32]byte(*p); return b[:] }, func(src any) error {
+		b, ok := src.([]byte)
+		if !ok || len(b) != 32 {
+			return fmt.Errorf("not 32 bytes")
+		}
+		*p = T(b)
+		return nil
+	}}
+}
+
+// list stores a list of strings as a JSON array.
+func list(col string, p *[]string) field {
+	return field{col, func() any {
+		if len(*p) == 0 {
+			return "[]"
+		}
+		b, err := json.Marshal(*p)
+		if err != nil {
+			panic("store: strings always marshal: " + err.Error())
+		}
+		return string(b)
+	}, func(src any) error {
+		s, err := asString(src)
+		if err != nil {
+			return err
+		}
+		*p = nil
+		if s == "[]" {
+			return nil
+		}
+		return json.Unmarshal([]byte(s), p)
+	}}
+}
+
+// asJSON stores plain data as JSON text.
+func asJSON[T any](col string, p *T) field {
+	return field{col, func() any {
+		b, err := json.Marshal(*p)
+		if err != nil {
+			panic("store: column " + col + " is plain data: " + err.Error())
+		}
+		return string(b)
+	}, func(src any) error {
+		s, err := asString(src)
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal([]byte(s), p)
+	}}
+}
+
+func prefixes(col string, p *[]netip.Prefix) field {
+	return field{col, func() any {
+		s := make([]string, len(*p))
+		for i, x := range *p {
+			s[i] = x.String()
+		}
+		return strings.Join(s, " ")
+	}, func(src any) error {
+		s, err := asString(src)
+		if err != nil {
+			return err
+		}
+		*p = nil
+		for _, x := range strings.Fields(s) {
+			pre, err := netip.ParsePrefix(x)
+			if err != nil {
+				return err
+			}
+			*p = append(*p, pre)
+		}
+		return nil
+	}}
+}
+
+func asString(src any) (string, error) {
+	switch v := src.(type) {
+	case nil:
+		return "", nil
+	case string:
+		return v, nil
+	case []byte:
+		return string(v), nil
+	}
+	return "", fmt.Errorf("unexpected %T", src)
+}
+
+func asInt(src any) (int64, error) {
+	switch v := src.(type) {
+	case nil:
+		return 0, nil
+	case int64:
+		return v, nil
+	case []byte:
+		return strconv.ParseInt(string(v), 10, 64)
+	case string:
+		return strconv.ParseInt(v, 10, 64)
+	}
+	return 0, fmt.Errorf("unexpected %T", src)
+}
+
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(n).UTC()
+}
+
+// table describes how one noun is stored. keys are the primary key; a signed
+// table has a mac column over all others.
+type table[T any] struct {
+	name   string
+	keys   []string
+	signed bool
+	fields func(*T) []field
+
+	columns string // "org, id, …", with mac last where signed
+	insertQ string
+	updateQ string
+}
+
+func newTable[T any](name, keys string, signed bool, fields func(*T) []field) *table[T] {
+	t := &table[T]{name: name, keys: strings.Fields(keys), signed: signed, fields: fields}
+	var cols, marks, sets []string
+	for _, f := range fields(new(T)) {
+		cols = append(cols, f.col)
+	}
+	if signed {
+		cols = append(cols, "mac")
+	}
+	for i, c := range cols {
+		marks = append(marks, "$"+strconv.Itoa(i+1))
+		sets = append(sets, c+" = $"+strconv.Itoa(i+1))
+	}
+	where := make([]string, 0, len(t.keys)+1)
+	for i, k := range append(append([]string(nil), t.keys...), "version") {
+		where = append(where, k+" = $"+strconv.Itoa(len(cols)+i+1))
+	}
+	t.columns = strings.Join(cols, ", ")
+	t.insertQ = "insert into " + name + " (" + t.columns + ") values (" + strings.Join(marks, ", ") + ")"
+	t.updateQ = "update " + name + " set " + strings.Join(sets, ", ") + " where " + strings.Join(where, " and ")
+	return t
+}
+
+// errStale means that another replica changed the row first: the change is run
+// again on what is there now.
+var errStale = errors.New("store: row changed underneath")
+
+// errForged means that a row does not bear the MAC it must: somebody changed
+// the database behind our back.
+var errForged = errors.New("store: row is not authentic")
+
+var (
+	errNotFound = fault.New(fault.NotFound, "not_found", "There is no such thing.")
+	errExists   = fault.New(fault.Conflict, "exists", "It exists already.")
+)
+
+// queries is what *sql.DB and *sql.Tx share.
+type queries interface {
+	QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row
+	ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error)
+}
+
+func (t *table[T]) values(db *DB, v *T) []any {
+	fs := t.fields(v)
+	args := make([]any, 0, len(fs)+1)
+	for _, f := range fs {
+		args = append(args, f.get())
+	}
+	if t.signed {
+		args = append(args, db.mac.Sum(t.name, macFields(args)...))
+	}
+	return args
+}
+
+// macFields writes each value with a mark of its type, so that no two rows
+// have the same fields.
+func macFields(args []any) [][]byte {
+	out := make([][]byte, len(args))
+	for i, a := range args {
+		switch v := a.(type) {
+		case string:
+			out[i] = append([]byte{'s'}, v...)
+		case int64:
+			out[i] = strconv.AppendInt([]byte{'i'}, v, 10)
+		case []byte:
+			out[i] = append([]byte{'b'}, v...)
+		default:
+			panic(fmt.Sprintf("store: column of type %T", a))
+		}
+	}
+	return out
+}
+
+func (t *table[T]) scan(db *DB, row interface{ Scan(...any) error }) (*T, error) {
+	v := new(T)
+	fs := t.fields(v)
+	dst := make([]any, 0, len(fs)+1)
+	for i := range fs {
+		dst = append(dst, fs[i])
+	}
+	var mac []byte
+	if t.signed {
+		dst = append(dst, &mac)
+	}
+	if err := row.Scan(dst...); err != nil {
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil, errNotFound
+		}
+		return nil, fmt.Errorf("read %s: %w", t.name, err)
+	}
+	if t.signed {
+		args := make([]any, len(fs))
+		for i := range fs {
+			args[i] = fs[i].get()
+		}
+		if !db.mac.Verify(mac, t.name, macFields(args)...) {
+			return nil, fmt.Errorf("read %s: %w", t.name, errForged)
+		}
+	}
+	return v, nil
+}
+
+// one reads the record that where selects; where is everything after "from".
+func (t *table[T]) one(ctx context.Context, db *DB, q queries, where string, args ...any) (*T, error) {
+	return t.scan(db, q.QueryRowContext(ctx, "select "+t.columns+" from "+t.name+" "+where, args...))
+}
+
+// many reads all records that where selects, in its order.
+func (t *table[T]) many(ctx context.Context, db *DB, q queries, where string, args ...any) ([]*T, error) {
+	rows, err := q.QueryContext(ctx, "select "+t.columns+" from "+t.name+" "+where, args...)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", t.name, err)
+	}
+	defer rows.Close()
+	var out []*T
+	for rows.Next() {
+		v, err := t.scan(db, rows)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list %s: %w", t.name, err)
+	}
+	return out, nil
+}
+
+func (t *table[T]) insert(tx *Tx, v *T) error {
+	if _, err := tx.ExecContext(tx.ctx, t.insertQ, t.values(tx.db, v)...); err != nil {
+		if tx.db.engine.isDuplicate(err) {
+			return errExists.Because(err)
+		}
+		return fmt.Errorf("insert into %s: %w", t.name, err)
+	}
+	return nil
+}
+
+// update writes v back, if the row still has the version that v was read with;
+// v's version is counted up.
+func (t *table[T]) update(tx *Tx, v *T) error {
+	fs := t.fields(v)
+	var where []any
+	var version *field
+	for _, k := range t.keys {
+		for _, f := range fs {
+			if f.col == k {
+				where = append(where, f.get())
+			}
+		}
+	}
+	for i := range fs {
+		if fs[i].col == "version" {
+			version = &fs[i]
+		}
+	}
+	old := version.get().(int64)
+	if err := version.set(old + 1); err != nil {
+		return err
+	}
+	args := append(t.values(tx.db, v), where...)
+	res, err := tx.ExecContext(tx.ctx, t.updateQ, append(args, old)...)
+	if err != nil {
+		if tx.db.engine.isDuplicate(err) {
+			return errExists.Because(err)
+		}
+		return fmt.Errorf("update %s: %w", t.name, err)
+	}
+	if n, err := res.RowsAffected(); err != nil || n != 1 {
+		return errors.Join(errStale, err)
+	}
+	return nil
+}

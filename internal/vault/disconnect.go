@@ -1,0 +1,129 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/internal/seal"
+	"github.com/valetkey/valetkey/secret"
+)
+
+// Report is what became of a connection that was ended. It does not claim
+// more than was seen.
+type Report struct {
+	Connection id.Connection
+	Provider   string
+	Account    string
+	Here       string // what was ended here
+	Upstream   Revocation
+	Probe      string // what a look with the old token showed
+	Todo       string // what its owner still has to do, or ""
+}
+
+// Disconnect ends a connection: here first, so that nothing uses it from this
+// moment on, then at the provider as far as that goes, and says what it found.
+func (s *Service) Disconnect(ctx context.Context, con id.Connection, now time.Time, log func(verb, object string, data map[string]string) audit.Event) (Report, error) {
+	err := s.Store.End(ctx, s.Org, con, now, func(c *Connection) ([]audit.Event, error) {
+		if c.Status == Revoked {
+			return nil, ErrRevoked
+		}
+		c.Status, c.Why, c.RevokedAt = Revoked, "Disconnected by its owner.", now
+		return []audit.Event{log("connection.revoked", string(con), map[string]string{"provider": c.Provider})}, nil
+	})
+	if err != nil {
+		return Report{}, err
+	}
+	return s.finish(context.WithoutCancel(ctx), con)
+}
+
+// FinishDisconnects completes what a crash interrupted: tombstones that still
+// hold tokens.
+func (s *Service) FinishDisconnects(ctx context.Context) error {
+	all, err := s.Store.Connections(ctx, s.Org)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		if c.Status != Revoked || len(c.Access) == 0 {
+			continue
+		}
+		if _, err := s.finish(ctx, c.ID); err != nil {
+			s.Log.ErrorContext(ctx, "finishing a disconnect", slog.String("connection", string(c.ID)), slog.Any("error", err))
+		}
+	}
+	return nil
+}
+
+// finish revokes upstream, looks whether it took, and shreds the tokens.
+func (s *Service) finish(ctx context.Context, con id.Connection) (Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	c, err := s.Store.Connection(ctx, s.Org, con)
+	if err != nil {
+		return Report{}, err
+	}
+	r := Report{Connection: con, Provider: c.Provider, Account: c.Account,
+		Here: "The connection, its grants and everything that waited for it have ended here; its tokens were destroyed."}
+	p, err := s.Providers.Find(ctx, c.Provider)
+	if err != nil {
+		r.Upstream.Detail = "The provider is no longer configured, so nothing could be revoked there."
+	} else {
+		access, refresh := s.peek(ctx, c)
+		r.Upstream = s.OAuth.Revoke(ctx, p, access, refresh)
+		r.Probe = s.probe(ctx, p, access)
+	}
+	if !r.Upstream.Done {
+		r.Todo = r.Upstream.Detail
+	}
+	now := time.Now()
+	err = s.Store.UpdateConnection(ctx, s.Org, con, func(c *Connection) ([]audit.Event, error) {
+		c.Access, c.Refresh, c.Previous = nil, nil, nil
+		return []audit.Event{connectionEvent(c, "connection.ended", now, map[string]string{
+			"upstream": strconv.FormatBool(r.Upstream.Done), "status": strconv.Itoa(r.Upstream.Status), "probe": r.Probe,
+		})}, nil
+	})
+	if err != nil {
+		return r, err
+	}
+	if err := s.Keys.Shred(ctx, seal.ConnectionKey(con)); err != nil {
+		return r, fmt.Errorf("shred key of %s: %w", con, err)
+	}
+	return r, nil
+}
+
+// peek opens what tokens there are; a token that cannot be read cannot be
+// revoked either.
+func (s *Service) peek(ctx context.Context, c *Connection) (access, refresh secret.Text) {
+	var err error
+	if len(c.Access) > 0 {
+		if access, err = s.Keys.Open(ctx, place(c, "access"), c.Access); err != nil {
+			s.Log.ErrorContext(ctx, "token unreadable at disconnect", slog.String("connection", string(c.ID)), slog.Any("error", err))
+		}
+	}
+	if len(c.Refresh) > 0 {
+		if refresh, err = s.Keys.Open(ctx, place(c, "refresh"), c.Refresh); err != nil {
+			s.Log.ErrorContext(ctx, "token unreadable at disconnect", slog.String("connection", string(c.ID)), slog.Any("error", err))
+		}
+	}
+	return access, refresh
+}
+
+// probe asks the identity call with the old token whether it is dead.
+func (s *Service) probe(ctx context.Context, p *Provider, access secret.Text) string {
+	if access.IsZero() || p.Spec.Identity.URL == "" {
+		return "not_probed"
+	}
+	_, _, err := s.OAuth.Identity(ctx, p, access)
+	switch {
+	case err == nil:
+		return "still_alive"
+	case isRefused(err):
+		return "dead"
+	}
+	return "unclear"
+}

@@ -1,0 +1,172 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/fault"
+	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/internal/seal"
+	"github.com/valetkey/valetkey/provider"
+	"github.com/valetkey/valetkey/secret"
+)
+
+// Providers knows the catalogue and what the operator registered.
+type Providers struct {
+	Org     id.Org
+	Catalog map[string]*provider.Spec
+	Store   RegistrationStore
+	Keys    *seal.Keyring
+	Epoch   func(context.Context) (int64, error)
+
+	mu    sync.Mutex
+	epoch int64
+	known map[string]*Provider
+}
+
+// Provider is a Spec at its addresses, with our client there.
+type Provider struct {
+	ID       string
+	Spec     *provider.Spec
+	ClientID string // "" when only pasted tokens can be used
+	Secret   secret.Text
+	Internal bool
+}
+
+// ErrProvider names a provider that does not exist.
+var ErrProvider = fault.New(fault.NotFound, "provider_not_found", "There is no such provider; 'valetkey provider list' shows them all.")
+
+// Find returns a provider by our name for it.
+func (p *Providers) Find(ctx context.Context, name string) (*Provider, error) {
+	all, err := p.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	got := all[name]
+	if got == nil {
+		return nil, ErrProvider
+	}
+	return got, nil
+}
+
+// All returns every provider by name.
+func (p *Providers) All(ctx context.Context) (map[string]*Provider, error) { return p.load(ctx) }
+
+func (p *Providers) load(ctx context.Context) (map[string]*Provider, error) {
+	epoch, err := p.Epoch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.known != nil && p.epoch == epoch {
+		return p.known, nil
+	}
+	known := map[string]*Provider{}
+	for name, spec := range p.Catalog {
+		if !spec.Template {
+			known[name] = &Provider{ID: name, Spec: spec}
+		}
+	}
+	regs, err := p.Store.Registrations(ctx, p.Org)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range regs {
+		made, err := p.make(ctx, r)
+		if err != nil {
+			return nil, fmt.Errorf("provider %s: %w", r.Provider, err)
+		}
+		known[r.Provider] = made
+	}
+	p.epoch, p.known = epoch, known
+	return known, nil
+}
+
+func (p *Providers) make(ctx context.Context, r *Registration) (*Provider, error) {
+	spec := p.Catalog[r.Spec]
+	if spec == nil {
+		return nil, fmt.Errorf("catalogue entry %q is gone", r.Spec)
+	}
+	spec, err := at(spec, r)
+	if err != nil {
+		return nil, err
+	}
+	out := &Provider{ID: r.Provider, Spec: spec, ClientID: r.ClientID, Internal: r.Internal}
+	if len(r.Secret) > 0 {
+		if out.Secret, err = p.Keys.Open(ctx, secretPlace(r), r.Secret); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// at is spec at the addresses of r.
+func at(spec *provider.Spec, r *Registration) (*provider.Spec, error) {
+	base := r.Base
+	if r.Provider != spec.ID {
+		base.ID = r.Provider
+	}
+	return spec.WithBase(base)
+}
+
+func secretPlace(r *Registration) seal.Place {
+	return seal.Place{Key: seal.ConfigKey(r.Org), Org: r.Org, Table: "registrations", Row: r.Provider, Column: "secret"}
+}
+
+// Set registers our client at a provider, or changes it. check judges a URL
+// by the rules of the way out.
+func (p *Providers) Set(ctx context.Context, r Registration, clientSecret secret.Text, check func(*url.URL) error, now time.Time, log func(verb, object string, data map[string]string) audit.Event) error {
+	spec := p.Catalog[r.Spec]
+	if spec == nil {
+		return ErrProvider
+	}
+	if r.Provider == "" {
+		r.Provider = spec.ID
+	}
+	made, err := at(spec, &r)
+	if err != nil {
+		return fault.New(fault.Invalid, "bad_provider", "These addresses do not make a usable provider: "+err.Error()+".")
+	}
+	for _, raw := range made.URLs() {
+		u, err := url.Parse(raw)
+		if err == nil && !r.Internal {
+			err = check(u)
+		}
+		if err != nil {
+			return fault.New(fault.Invalid, "bad_provider", fmt.Sprintf("%s may not be called; a host on your own network needs --internal, and --allow-internal at the server.", raw)).Because(err)
+		}
+	}
+	r.Org, r.CreatedAt, r.UpdatedAt = p.Org, now, now
+	if !clientSecret.IsZero() {
+		if r.Secret, err = p.Keys.Seal(ctx, secretPlace(&r), clientSecret); err != nil {
+			return fmt.Errorf("seal client secret of %s: %w", r.Provider, err)
+		}
+	}
+	hash := made.Hash()
+	e := log("provider.set", r.Provider, map[string]string{"spec": r.Spec, "client_id": r.ClientID, "hash": fmt.Sprintf("%x", hash[:8]), "internal": fmt.Sprint(r.Internal)})
+	return p.Store.PutRegistration(ctx, &r, []audit.Event{e})
+}
+
+// InternalHost reports whether host belongs to a provider that the operator
+// said is on a network of its own; plain HTTP is for such hosts only.
+func (p *Providers) InternalHost(host string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, k := range p.known {
+		if !k.Internal {
+			continue
+		}
+		for _, raw := range k.Spec.URLs() {
+			if u, err := url.Parse(raw); err == nil && strings.EqualFold(u.Hostname(), host) {
+				return true
+			}
+		}
+	}
+	return false
+}
