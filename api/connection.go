@@ -4,21 +4,20 @@ import "time"
 
 // Connection is one account of one user at one provider.
 type Connection struct {
-	ID         string   `json:"id"`                   // con_…
-	Name       string   `json:"name"`                 // how its owner calls it; unique for the user
-	Provider   string   `json:"provider"`             // "github"
-	Account    string   `json:"account"`              // the provider's name for it: "octocat"
-	AccountID  string   `json:"account_id"`           // the provider's stable id, pinned when it was connected
-	Tenant     string   `json:"tenant,omitempty"`     // workspace or site, where the provider has them
-	Kind       string   `json:"kind"`                 // "oauth", or "token" for a pasted one
-	Status     string   `json:"status"`               // "active", "needs_reauth" or "revoked"
-	Why        string   `json:"why,omitempty"`        // why it is not active
-	User       string   `json:"user"`                 // usr_…: its owner
-	Scopes     []string `json:"scopes,omitempty"`     // as the provider granted them
-	Grants     []Grant  `json:"grants,omitempty"`     // what the calling agent may do with it; for agents only
-	Operations string   `json:"operations,omitempty"` // URL of the operations that it has
-	RenewURL   string   `json:"renew_url,omitempty"`  // where its owner connects it again
-	BaseURLs   []string `json:"base_urls,omitempty"`  // the provider's API bases, for raw requests
+	ID        string   `json:"id"`                  // con_…
+	Name      string   `json:"name"`                // how its owner calls it; unique for the user
+	Provider  string   `json:"provider"`            // "github"
+	Account   string   `json:"account"`             // the provider's name for it: "octocat"
+	AccountID string   `json:"account_id"`          // the provider's stable id, pinned when it was connected
+	Tenant    string   `json:"tenant,omitempty"`    // workspace or site, where the provider has them
+	Kind      string   `json:"kind"`                // "oauth", or "token" for a pasted one
+	Status    string   `json:"status"`              // "active", "needs_reauth" or "revoked"
+	Why       string   `json:"why,omitempty"`       // why it is not active
+	User      string   `json:"user"`                // usr_…: its owner
+	Scopes    []string `json:"scopes,omitempty"`    // as the provider granted them
+	Grants    []Grant  `json:"grants,omitempty"`    // what the calling agent may do with it; for agents only
+	RenewURL  string   `json:"renew_url,omitempty"` // where its owner connects it again
+	BaseURLs  []string `json:"base_urls,omitempty"` // the provider's API bases, for raw requests
 
 	CreatedAt time.Time `json:"created_at"`
 	UsedAt    time.Time `json:"used_at,omitzero"`

@@ -15,8 +15,8 @@ type Options struct {
 	Key      *Key   // whose public half is registered for it
 
 	// HTTPClient brings a transport of one's own, for a private CA or a proxy.
-	// Its Timeout and CheckRedirect are not used: contexts bound every call, and
-	// no redirect is followed. nil means [http.DefaultTransport].
+	// Only the Transport is used: contexts bound every call, no redirect is
+	// followed, and there are no cookies. nil means [http.DefaultTransport].
 	HTTPClient *http.Client
 	UserAgent  string // "valetkey-go" if empty
 
@@ -69,7 +69,7 @@ func New(issuer string, o Options) (*Client, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	if o.HTTPClient != nil {
-		c.http.Transport, c.http.Jar = o.HTTPClient.Transport, o.HTTPClient.Jar
+		c.http.Transport = o.HTTPClient.Transport
 	}
 	return c, nil
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,6 +92,9 @@ func (e *Error) Unwrap() error { return e.Err }
 // transient reports whether the same request may succeed later, as far as can be
 // told.
 func (e *Error) transient() bool {
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](e.Err); untrusted {
+		return false // whoever that is, waiting does not make them our server
+	}
 	return e.Reason == ReasonUnreachable || e.Status >= 500 || e.Status == http.StatusTooManyRequests
 }
 

@@ -106,7 +106,7 @@ func (s *Service) Begin(ctx context.Context, p user.Principal, providerID string
 	if err := s.Store.CreateFlow(ctx, f, []audit.Event{e}); err != nil {
 		return "", err
 	}
-	return s.OAuth.AuthorizeURL(prov, f.RedirectURI, state.Reveal(), verifier, scopes), nil
+	return s.OAuth.AuthorizeURL(prov, f.RedirectURI, state.Reveal(), verifier, scopes)
 }
 
 func verifierPlace(f *Flow) seal.Place {

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-//go:embed static
+//go:embed static/*.css static/*.js static/*.svg static/*.LICENSE
 var staticFS embed.FS
 
 // AssetPrefix is where the files of static/ are served.

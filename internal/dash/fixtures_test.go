@@ -100,9 +100,9 @@ func unknownOutcome() dash.ActionPage {
 
 func cards() []dash.Card {
 	return []dash.Card{
-		{ID: "act_8w3e6r1t", Summary: "Delete the repository octo/legacy-api", Operation: "github.repos.delete", Agent: triage, Account: octocat, Method: "DELETE", Host: "api.github.com", Path: "/repos/octo/legacy-api",
+		{ID: "act_8w3e6r1t", Summary: "Delete the repository octo/legacy-api", Agent: triage, Account: octocat, Method: "DELETE", Host: "api.github.com", Path: "/repos/octo/legacy-api",
 			Risk: dash.Risk{Level: "critical", Reasons: []string{"It deletes a repository and cannot be undone."}}, StepUp: true, ProposedAt: ago(26 * time.Minute), ExpiresAt: in(4*time.Minute + 31*time.Second)},
-		{ID: "act_5r9t2y7u", Summary: "Comment on issue 42 in octo/api", Operation: "github.issues.create_comment", Agent: notes, Account: octocat, Method: "POST", Host: "api.github.com", Path: "/repos/octo/api/issues/42/comments",
+		{ID: "act_5r9t2y7u", Summary: "Comment on issue 42 in octo/api", Agent: notes, Account: octocat, Method: "POST", Host: "api.github.com", Path: "/repos/octo/api/issues/42/comments",
 			Risk: dash.Risk{Level: "medium", Reasons: []string{"It writes: the catalogue rates it medium."}}, ProposedAt: ago(2 * time.Minute), ExpiresAt: in(58 * time.Minute), Repeats: 2},
 		{ID: "act_2q4w6e8r", Summary: "Claim the bounty on issue 7 in octo/parser", Agent: notes, Account: sandbox, Method: "POST", Host: "api.sandbox.localhost", Path: "/repos/octo/parser/issues/7/comments",
 			Risk: dash.Risk{Level: "high", Reasons: []string{"750 USD are at stake, above your threshold of 500."}}, Amount: &dash.Amount{Value: "750", Currency: "USD"}, ProposedAt: ago(9 * time.Second), ExpiresAt: in(48 * time.Hour)},
@@ -176,7 +176,7 @@ func agentPage() dash.AgentPage {
 }
 
 func activity() dash.ActivityPage {
-	return dash.ActivityPage{Chrome: chrome("Activity", "activity"), Total: 12846, Older: "12790",
+	return dash.ActivityPage{Chrome: chrome("Activity", "activity"), Older: "12790",
 		Checkpoint: &dash.Checkpoint{Size: 12846, Root: "Kx3TqL0bA1z8fE7m2Jd9Q4cVnR5sYwU6hXgPiOoBtZc=", Key: "valetkey.localhost+3b1f0a2c", At: ago(time.Second)},
 		Days: []dash.Day{
 			{Date: clock, Events: []dash.Event{

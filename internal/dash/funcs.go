@@ -32,12 +32,9 @@ func functions(assets *Assets) template.FuncMap {
 		"word":     word,
 		"verb":     verb,
 		"stepname": stepName,
-		"join":     func(list []string) string { return strings.Join(list, ", ") },
-		"list":     func(items ...string) []string { return items },
 		"millis":   func(d time.Duration) string { return fmt.Sprintf("%d ms", d.Milliseconds()) },
 		"nav":      navigation,
 		"default":  func(d, s string) string { return first(s, d) },
-		"isread":   func(op Operation) bool { return op.Read },
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,8 +28,11 @@ var (
 )
 
 // previewServer serves the fixtures as the real server would serve pages.
-func previewServer(t testing.TB, r *dash.Renderer) *httptest.Server {
+func previewServer(t testing.TB, r *dash.Renderer, more ...func(*http.ServeMux)) *httptest.Server {
 	mux := http.NewServeMux()
+	for _, add := range more {
+		add(mux)
+	}
 	mux.Handle("GET "+dash.AssetPrefix, r.Assets)
 	for _, f := range fixtures() {
 		mux.HandleFunc("GET /"+f.name, func(w http.ResponseWriter, req *http.Request) {
@@ -52,9 +56,12 @@ func previewServer(t testing.TB, r *dash.Renderer) *httptest.Server {
 	return srv
 }
 
+// chromium is where Debian puts it.
+const chromium = "/usr/bin/chromium"
+
 // browser starts Chromium, whose clock stands at the fixtures' moment.
 func browser(t testing.TB) context.Context {
-	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("/usr/bin/chromium"), chromedp.NoSandbox, chromedp.DisableGPU,
+	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), opts...)
 	t.Cleanup(cancel)
@@ -66,14 +73,17 @@ func browser(t testing.TB) context.Context {
 }
 
 // listen fails the test when the browser reports a refused script, style or
-// request.
-func listen(t testing.TB, ctx context.Context) {
+// request, unless its words contain one of those expected.
+func listen(t testing.TB, ctx context.Context, expected ...string) {
+	known := func(text string) bool {
+		return slices.ContainsFunc(append(expected, "status of 404"), func(e string) bool { return strings.Contains(text, e) })
+	}
 	err := chromedp.Listen(ctx, func(ev any) {
-		if e, ok := ev.(*log.EventEntryAdded); ok && !strings.Contains(e.Entry.Text, "status of 404") {
+		if e, ok := ev.(*log.EventEntryAdded); ok && !known(e.Entry.Text) {
 			t.Errorf("the browser says: %s (%s)", e.Entry.Text, e.Entry.URL)
 		}
-		if e, ok := ev.(*runtime.EventExceptionThrown); ok {
-			t.Errorf("a script failed: %s", e.ExceptionDetails.Text)
+		if e, ok := ev.(*runtime.EventExceptionThrown); ok && !known(said(e.ExceptionDetails)) {
+			t.Errorf("a script failed: %s", said(e.ExceptionDetails))
 		}
 	})
 	if err != nil {
@@ -81,6 +91,31 @@ func listen(t testing.TB, ctx context.Context) {
 	}
 	if err := chromedp.Do(ctx, enable); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func said(d *runtime.ExceptionDetails) string {
+	if d.Exception != nil {
+		return d.Text + " " + d.Exception.Description
+	}
+	return d.Text
+}
+
+// exec runs a statement in the page.
+func exec(statement string) chromedp.Action[chromedp.Void] {
+	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		_, err := chromedp.Evaluate[bool]("(() => { "+statement+"; return true })()")(ctx, t)
+		return chromedp.Void{}, err
+	}
+}
+
+// wait waits until an expression is true in the page.
+func wait(t testing.TB, ctx context.Context, expression string) {
+	t.Helper()
+	short, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if ok, err := chromedp.Run(short, chromedp.Poll[bool](expression)); err != nil || !ok {
+		t.Fatalf("never true: %s (%v)", expression, err)
 	}
 }
 
@@ -115,20 +150,19 @@ func TestPreview(t *testing.T) {
 		}
 		for _, scheme := range []string{"light", "dark"} {
 			for _, width := range []int64{1280, 360} {
-				err := chromedp.Do(ctx,
-					chromedp.EmulateViewport(width, 800),
-					media(scheme),
-					chromedp.Navigate(srv.URL+"/"+f.name),
-					chromedp.Sleep(1100*time.Millisecond), // the buttons arm
-				)
+				if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 800), media(scheme), chromedp.Navigate(srv.URL+"/"+f.name)); err != nil {
+					t.Fatalf("%s: %v", f.name, err)
+				}
+				size, err := chromedp.Run(ctx, chromedp.Evaluate[[]int64](`[document.documentElement.scrollWidth, document.documentElement.scrollHeight]`))
 				if err != nil {
 					t.Fatalf("%s: %v", f.name, err)
 				}
-				overflow, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.documentElement.scrollWidth > window.innerWidth`))
-				if err != nil {
+				overflow := size[0] > width
+				// The window is made as high as the page, and the buttons arm.
+				if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, max(800, size[1])), chromedp.Sleep(900*time.Millisecond)); err != nil {
 					t.Fatalf("%s: %v", f.name, err)
 				}
-				picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+				picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 				if err != nil {
 					t.Fatalf("%s: %v", f.name, err)
 				}

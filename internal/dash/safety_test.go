@@ -96,16 +96,13 @@ func poisoned[V any](view V, s string) V {
 // pages renders every page with s in every place that text can reach.
 func pages(r *dash.Renderer, s string) map[string]func(io.Writer) error {
 	return map[string]func(io.Writer) error{
-		"welcome":      func(w io.Writer) error { return r.Welcome(w, poisoned(welcome(1), s)) },
 		"welcome-ask":  func(w io.Writer) error { return r.Welcome(w, poisoned(welcome(2), s)) },
 		"login":        func(w io.Writer) error { return r.Login(w, poisoned(dash.LoginPage{Passkeys: true}, s)) },
 		"enrol":        func(w io.Writer) error { return r.Enrol(w, poisoned(dash.EnrolPage{}, s)) },
 		"inbox":        func(w io.Writer) error { return r.Inbox(w, poisoned(frozen(), s)) },
-		"inbox-list":   func(w io.Writer) error { return r.InboxList(w, poisoned(inbox(), s)) },
 		"action":       func(w io.Writer) error { return r.Action(w, poisoned(comment(), s)) },
 		"critical":     func(w io.Writer) error { return r.Action(w, poisoned(criticalDelete(), s)) },
 		"done":         func(w io.Writer) error { return r.Action(w, poisoned(succeeded(), s)) },
-		"status":       func(w io.Writer) error { return r.ActionStatus(w, poisoned(succeeded(), s)) },
 		"connections":  func(w io.Writer) error { return r.Connections(w, poisoned(connections(), s)) },
 		"disconnected": func(w io.Writer) error { return r.Disconnected(w, poisoned(disconnected(), s)) },
 		"agents":       func(w io.Writer) error { return r.Agents(w, poisoned(agents(), s)) },

@@ -16,7 +16,6 @@ type InboxPage struct {
 type Card struct {
 	ID         string
 	Summary    string // the operation in plain words, filled in by us
-	Operation  string
 	Agent      AgentRef
 	Account    AccountRef
 	Method     string

@@ -8,7 +8,6 @@ type ActivityPage struct {
 	Filter     string
 	Days       []Day
 	Older      string // cursor of the next page; "" at the end
-	Total      int64  // events in the log
 	Checkpoint *Checkpoint
 }
 

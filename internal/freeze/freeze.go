@@ -9,7 +9,6 @@ package freeze
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -52,19 +51,13 @@ type Store interface {
 	UpdateFreeze(ctx context.Context, org id.Org, f id.Freeze, change func(*Freeze) ([]audit.Event, error)) error
 }
 
-// Journal is the record outside the database. Append is durable when it
-// returns.
-type Journal interface {
-	Append(kind string, data json.RawMessage) error
-}
-
 // ErrFrozen refuses everything that is frozen.
 var ErrFrozen = fault.New(fault.Forbidden, "frozen", "This was frozen by a person; nothing happens until an owner lifts the freeze.")
 
 // Switch is the set of freezes in force. It is safe for concurrent use.
 type Switch struct {
 	Store   Store
-	Journal Journal
+	Journal *audit.Journal
 	Log     *slog.Logger
 	// Thrown, if set, is called after each new freeze, so that calls in flight
 	// can be cancelled.
@@ -72,51 +65,58 @@ type Switch struct {
 
 	mu     sync.RWMutex
 	active map[id.Freeze]Freeze
+	behind bool // the journal holds a freeze that the database does not
 }
+
+// journalKind marks our entries in the journal.
+const journalKind = "freeze"
 
 // Load takes the freezes in force from the database and from journal entries
 // that never reached it, and writes those down.
-func (s *Switch) Load(ctx context.Context, org id.Org, entries []json.RawMessage) error {
-	stored, err := s.Store.ActiveFreezes(ctx, org)
+func (s *Switch) Load(ctx context.Context, org id.Org) error {
+	if err := s.Refresh(ctx, org); err != nil {
+		return err
+	}
+	pending, err := s.Journal.Pending()
 	if err != nil {
-		return fmt.Errorf("load freezes: %w", err)
+		return fmt.Errorf("read freeze journal: %w", err)
 	}
-	s.mu.Lock()
-	s.active = make(map[id.Freeze]Freeze, len(stored))
-	for _, f := range stored {
-		s.active[f.ID] = *f
-	}
-	s.mu.Unlock()
-	lifted := map[id.Freeze]bool{}
-	var pending []Freeze
-	for _, raw := range entries {
-		var f Freeze
-		if err := json.Unmarshal(raw, &f); err != nil {
-			return fmt.Errorf("read freeze journal: %w", err)
-		}
-		if !f.LiftedAt.IsZero() {
-			lifted[f.ID] = true
+	last := int64(-1)
+	for _, entry := range pending {
+		last = entry.N
+		if entry.Kind != journalKind {
 			continue
 		}
-		pending = append(pending, f)
-	}
-	for _, f := range pending {
-		s.mu.RLock()
-		_, known := s.active[f.ID]
-		s.mu.RUnlock()
-		if known || lifted[f.ID] || f.Org != org {
-			continue
-		}
+		f := fromEntry(entry)
 		s.hold(f)
-		if err := s.Store.CreateFreeze(ctx, &f, []audit.Event{f.event("freeze.replayed", f.By, f.At)}); err != nil {
-			if fault.From(err).Reason != "exists" {
-				return fmt.Errorf("replay freeze %s: %w", f.ID, err)
-			}
-			// The database has seen it and it was lifted since.
+		err := s.Store.CreateFreeze(ctx, &f, []audit.Event{f.event("freeze.replayed", f.By, f.At)})
+		switch {
+		case fault.From(err).Reason == "exists":
+			// The database has it; whether it was lifted since, it knows too.
 			s.release(f.ID)
+		case err != nil:
+			return fmt.Errorf("replay freeze %s: %w", f.ID, err)
 		}
 	}
-	return nil
+	if last >= 0 {
+		if err := s.Journal.Settle(time.Now(), last); err != nil {
+			return fmt.Errorf("settle freeze journal: %w", err)
+		}
+	}
+	return s.Refresh(ctx, org)
+}
+
+func fromEntry(e audit.JournalEntry) Freeze {
+	return Freeze{
+		Org: id.Org(e.Data["org"]), ID: id.Freeze(e.Data["id"]), Kind: Kind(e.Data["kind"]), Target: e.Data["target"],
+		Reason: e.Data["reason"], By: e.Data["by"], At: e.At, Version: 1,
+	}
+}
+
+func (f *Freeze) entry() map[string]string {
+	return map[string]string{
+		"org": string(f.Org), "id": string(f.ID), "kind": string(f.Kind), "target": f.Target, "reason": f.Reason, "by": f.By,
+	}
 }
 
 // Throw freezes target from this moment on. The freeze holds even when err is
@@ -137,12 +137,9 @@ func (s *Switch) Throw(ctx context.Context, org id.Org, kind Kind, target, reaso
 	if s.Thrown != nil {
 		s.Thrown(f)
 	}
-	raw, err := json.Marshal(f)
-	if err != nil {
-		return f, fmt.Errorf("encode freeze: %w", err)
-	}
-	journalErr := s.Journal.Append("freeze", raw)
+	n, journalErr := s.Journal.Append(now, journalKind, f.entry())
 	storeErr := s.Store.CreateFreeze(context.WithoutCancel(ctx), &f, []audit.Event{f.event("freeze.thrown", actor, now)})
+	s.settle(ctx, n, journalErr, storeErr, now)
 	if err := errors.Join(journalErr, storeErr); err != nil {
 		s.Log.ErrorContext(ctx, "freeze holds in memory but was not recorded everywhere", slog.String("freeze", string(f.ID)), slog.Any("error", err))
 		if journalErr != nil && storeErr != nil {
@@ -152,27 +149,44 @@ func (s *Switch) Throw(ctx context.Context, org id.Org, kind Kind, target, reaso
 	return f, nil
 }
 
+// settle marks the journal's entries as recorded, unless one of them is not:
+// then they are replayed at the next start.
+func (s *Switch) settle(ctx context.Context, n int64, journalErr, storeErr error, now time.Time) {
+	s.mu.Lock()
+	s.behind = s.behind || storeErr != nil
+	behind := s.behind
+	s.mu.Unlock()
+	if behind || journalErr != nil {
+		return
+	}
+	if err := s.Journal.Settle(now, n); err != nil {
+		s.Log.WarnContext(ctx, "freeze journal not settled; it is replayed at the next start", slog.Any("error", err))
+	}
+}
+
 // Lift ends a freeze. Unlike Throw it fails when it cannot be recorded.
 func (s *Switch) Lift(ctx context.Context, org id.Org, f id.Freeze, actor string, now time.Time) error {
-	var lifted Freeze
-	err := s.Store.UpdateFreeze(ctx, org, f, func(f *Freeze) ([]audit.Event, error) {
-		if !f.LiftedAt.IsZero() {
-			return nil, fault.New(fault.Conflict, "not_frozen", "This freeze was lifted already.")
+	s.mu.RLock()
+	held, holds := s.active[f]
+	s.mu.RUnlock()
+	lift := func() error {
+		return s.Store.UpdateFreeze(ctx, org, f, func(f *Freeze) ([]audit.Event, error) {
+			if !f.LiftedAt.IsZero() {
+				return nil, fault.New(fault.Conflict, "not_frozen", "This freeze was lifted already.")
+			}
+			f.LiftedAt = now
+			return []audit.Event{f.event("freeze.lifted", actor, now)}, nil
+		})
+	}
+	err := lift()
+	if holds && fault.From(err).Kind == fault.NotFound {
+		// It was thrown while the database could not be written: write it now.
+		if err = s.Store.CreateFreeze(ctx, &held, []audit.Event{held.event("freeze.replayed", held.By, now)}); err == nil {
+			err = lift()
 		}
-		f.LiftedAt = now
-		lifted = *f
-		return []audit.Event{f.event("freeze.lifted", actor, now)}, nil
-	})
+	}
 	if err != nil {
 		return err
-	}
-	raw, err := json.Marshal(lifted)
-	if err != nil {
-		return fmt.Errorf("encode freeze: %w", err)
-	}
-	if err := s.Journal.Append("freeze", raw); err != nil {
-		// The database knows it is lifted, and a replay finds it there.
-		s.Log.WarnContext(ctx, "lifted freeze not in journal", slog.String("freeze", string(f)), slog.Any("error", err))
 	}
 	s.release(f)
 	return nil
@@ -220,16 +234,23 @@ func (s *Switch) Active() []Freeze {
 	return out
 }
 
-// Refresh replaces the set by what the database says, keeping what this
-// process froze and could not write down.
+// Refresh takes over what the database says, and keeps what this process froze
+// and could not write down.
 func (s *Switch) Refresh(ctx context.Context, org id.Org) error {
 	stored, err := s.Store.ActiveFreezes(ctx, org)
 	if err != nil {
-		return fmt.Errorf("refresh freezes: %w", err)
+		return fmt.Errorf("load freezes: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := make(map[id.Freeze]Freeze, len(stored))
+	if s.behind {
+		next = s.active
 	}
 	for _, f := range stored {
-		s.hold(*f)
+		next[f.ID] = *f
 	}
+	s.active = next
 	return nil
 }
 

@@ -216,24 +216,9 @@ func (s *Sessions) UpdateSession(ctx context.Context, org id.Org, v id.Session, 
 // Devices implements [user.DeviceStore].
 type Devices struct{ db *DB }
 
-// sweepDevicesQ and sweepCeremoniesQ forget a few of what has ended, so that
-// each insert leaves no more behind than it found.
-const (
-	sweepDevicesQ    = `delete from devices where hash in (select hash from devices where expires_at < $1 order by expires_at limit 8)`
-	sweepCeremoniesQ = `delete from ceremonies where hash in (select hash from ceremonies where expires_at <= $1 order by expires_at limit 8)`
-	takeCeremonyQ    = `delete from ceremonies where hash = $1`
-)
-
-// deviceKept is how long after its end a device authorization still answers
-// that it has ended.
-const deviceKept = time.Hour
-
 // CreateDevice stores a device authorization.
 func (s *Devices) CreateDevice(ctx context.Context, d *user.Device, events []audit.Event) error {
 	return s.db.write(ctx, func(tx *Tx) error {
-		if _, err := tx.ExecContext(tx.ctx, sweepDevicesQ, micros(d.CreatedAt.Add(-deviceKept))); err != nil {
-			return fmt.Errorf("sweep devices: %w", err)
-		}
 		tx.Emit(events...)
 		return devices.insert(tx, d)
 	})
@@ -272,11 +257,18 @@ func (s *Devices) Redeem(ctx context.Context, hash []byte, c user.Change[user.De
 // Ceremonies implements [user.CeremonyStore].
 type Ceremonies struct{ db *DB }
 
+// Anybody may begin a ceremony, so each one that begins takes a few with it
+// that have expired: the table never holds more than a few minutes' worth.
+const (
+	endCeremoniesQ = `delete from ceremonies where hash in (select hash from ceremonies where expires_at <= $1 order by expires_at limit 8)`
+	takeCeremonyQ  = `delete from ceremonies where hash = $1`
+)
+
 // Begin stores a ceremony.
 func (s *Ceremonies) Begin(ctx context.Context, c *user.Ceremony) error {
 	return s.db.write(ctx, func(tx *Tx) error {
-		if _, err := tx.ExecContext(tx.ctx, sweepCeremoniesQ, micros(c.CreatedAt)); err != nil {
-			return fmt.Errorf("sweep ceremonies: %w", err)
+		if _, err := tx.ExecContext(tx.ctx, endCeremoniesQ, micros(c.CreatedAt)); err != nil {
+			return fmt.Errorf("end ceremonies: %w", err)
 		}
 		return ceremonies.insert(tx, c)
 	})

@@ -101,11 +101,11 @@ func (p Peer) place() string {
 	if from.Is6() {
 		bits = 64
 	}
-	net, err := from.Prefix(bits)
-	if err != nil {
+	block, err := from.Prefix(bits)
+	if err != nil || !from.IsValid() {
 		return "nowhere" // no address: a local socket
 	}
-	return "at " + net.Masked().Addr().WithZone("").String()
+	return "at " + block.Addr().String()
 }
 
 // place is what a person who is logged in is counted by.

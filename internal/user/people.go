@@ -91,6 +91,10 @@ func newLink(u *User, now time.Time) (*Link, secret.Text) {
 // or who lost every device. A passkey that comes this way to somebody who had
 // one decides nothing critical for a day; see [Service.BeginStepUp].
 func (s *Service) NewLink(ctx context.Context, by Principal, who id.User, now time.Time) (secret.Text, error) {
+	// Who may not manage learns nothing about who is here.
+	if err := by.MayManage(); err != nil {
+		return secret.Text{}, err
+	}
 	u, err := s.Store.User(ctx, s.Org, who)
 	if err != nil {
 		return secret.Text{}, err
@@ -135,7 +139,11 @@ func (s *Service) Rename(ctx context.Context, by Principal, who id.User, name st
 		return err
 	}
 	if by.User != who || by.Kind != Browser {
-		if err := by.MayManage(); err != nil {
+		u, err := s.Store.User(ctx, s.Org, who)
+		if err != nil {
+			return err
+		}
+		if err := s.mayChange(by, u.Role, now); err != nil {
 			return err
 		}
 	}
@@ -154,12 +162,12 @@ func (s *Service) Rename(ctx context.Context, by Principal, who id.User, name st
 }
 
 // SetStatus suspends a person or lets them back in. Suspending takes effect at
-// once: no session of theirs is answered any more. It is the safe direction
-// and needs no touch of the passkey.
+// once: no session of theirs is answered any more.
 func (s *Service) SetStatus(ctx context.Context, by Principal, who id.User, to Status, now time.Time) error {
 	if to != Active && to != Suspended {
 		return fault.New(fault.Invalid, "bad_status", "The status is active or suspended.")
 	}
+	// Who may not manage learns nothing about who is here.
 	if err := by.MayManage(); err != nil {
 		return err
 	}
@@ -177,18 +185,14 @@ func (s *Service) SetStatus(ctx context.Context, by Principal, who id.User, to S
 			owners++
 		}
 	}
-	switch {
-	case target == nil:
+	if target == nil {
 		return ErrUnknown
-	case target.Role == Owner && !by.Operator && by.Role != Owner:
-		return errOwnerOnly
-	case to == Suspended && target.Role == Owner && target.Status == Active && owners == 1:
-		return errLastOwner
 	}
-	if to == Active {
-		if err := by.Fresh(now); err != nil {
-			return err
-		}
+	if err := s.mayChange(by, target.Role, now); err != nil {
+		return err
+	}
+	if to == Suspended && target.Role == Owner && target.Status == Active && owners == 1 {
+		return errLastOwner
 	}
 	verb := "user.suspended"
 	if to == Active {

@@ -261,8 +261,6 @@ type SessionStore interface {
 
 // DeviceStore keeps device authorizations.
 type DeviceStore interface {
-	// CreateDevice stores d and forgets some of those that ended long before
-	// d began.
 	CreateDevice(ctx context.Context, d *Device, events []audit.Event) error
 	ByCode(ctx context.Context, userCode string) (*Device, error)
 	ByHash(ctx context.Context, hash []byte) (*Device, error)

@@ -67,7 +67,9 @@ func (w *WebAuthn) read(publicURL string) (host, why string) {
 		return "", "the public URL is not an http or https URL with a host"
 	}
 	host = strings.ToLower(u.Hostname())
-	if _, err := netip.ParseAddr(host); err == nil {
+	// A browser takes a name whose last part is a number for an IPv4 address.
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	if _, err := netip.ParseAddr(host); err == nil || last != "" && strings.Trim(last, "0123456789") == "" || strings.HasPrefix(last, "0x") {
 		return "", "browsers bind them to a host name and the public URL is an IP address"
 	}
 	local := host == "localhost" || strings.HasSuffix(host, ".localhost")

@@ -45,37 +45,12 @@ var (
 	ErrProtocol  = errors.New("the provider refused")
 )
 
-func (o *OAuth) config(p *Provider, redirect string, scopes []string) *oauth2.Config {
-	style := oauth2.AuthStyleInParams
-	if p.Spec.Token.Auth == "basic" {
-		style = oauth2.AuthStyleInHeader
-	}
-	return &oauth2.Config{
-		ClientID: p.ClientID, ClientSecret: p.Secret.Reveal(), RedirectURL: redirect, Scopes: scopes,
-		Endpoint: oauth2.Endpoint{AuthURL: p.Spec.Auth.URL, TokenURL: p.Spec.Token.URL, AuthStyle: style},
-	}
-}
-
 // AuthorizeURL is where the person's browser is sent (RFC 6749 §4.1.1), with
 // PKCE S256 (RFC 7636) unless the provider cannot.
-func (o *OAuth) AuthorizeURL(p *Provider, redirect, state string, verifier secret.Text, scopes []string) string {
-	var opts []oauth2.AuthCodeOption
-	for k, v := range p.Spec.Auth.Params {
-		opts = append(opts, oauth2.SetAuthURLParam(k, v))
-	}
-	if p.Spec.Auth.PKCE != provider.PKCEOff {
-		opts = append(opts, oauth2.S256ChallengeOption(verifier.Reveal()))
-	}
-	c := o.config(p, redirect, nil)
-	c.ClientSecret = "" // plays no part in the front channel
-	if len(scopes) > 0 && !p.Spec.Auth.Permissions {
-		sep := p.Spec.Auth.ScopeSep
-		if sep == "" {
-			sep = " "
-		}
-		opts = append(opts, oauth2.SetAuthURLParam("scope", strings.Join(scopes, sep)))
-	}
-	return c.AuthCodeURL(state, opts...)
+func (o *OAuth) AuthorizeURL(p *Provider, redirect, state string, verifier secret.Text, scopes []string) (string, error) {
+	return p.Spec.AuthorizeURL(provider.Authorization{
+		ClientID: p.ClientID, RedirectURI: redirect, State: state, Scopes: scopes, Challenge: oauth2.S256ChallengeFromVerifier(verifier.Reveal()),
+	})
 }
 
 // Exchange redeems an authorization code (RFC 6749 §4.1.3).

@@ -1,0 +1,257 @@
+package user
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/go-webauthn/webauthn/protocol"
+	"github.com/go-webauthn/webauthn/webauthn"
+
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/fault"
+	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/secret"
+)
+
+// NewPasskeyRest is how long a passkey that was added to others, or let in by
+// a recovery link, decides nothing critical: long enough for its owner to see
+// that it is there.
+const NewPasskeyRest = 24 * time.Hour
+
+var (
+	errPresence = fault.New(fault.Forbidden, "passkey_refused", "Your passkey's answer does not fit this request; nothing was done. Reload the page and try again.")
+	errTooNew   = fault.New(fault.Forbidden, "passkey_too_new", "A new passkey decides nothing critical in its first 24 hours; use one that you have had for longer.")
+	errNoKey    = fault.New(fault.Conflict, "no_passkey", "You have no passkey here yet; enrol one first.")
+)
+
+// evidenceFormat names the layout of [Evidence] and what its challenge means.
+const evidenceFormat = "valetkey/passkey-evidence/v1"
+
+// Evidence is the proof that a person was present for one decision. With it
+// and the public key anybody can repeat the check: the signature is over
+// AuthenticatorData followed by SHA-256 of ClientDataJSON, the challenge in the
+// latter is the decision digest (WebAuthn §7.2).
+type Evidence struct {
+	Format            string                    `json:"format"`
+	RPID              string                    `json:"rpId"`
+	Origin            string                    `json:"origin"`
+	User              id.User                   `json:"user"`
+	Passkey           id.Passkey                `json:"passkey"`
+	CredentialID      protocol.URLEncodedBase64 `json:"credentialId"`
+	PublicKey         protocol.URLEncodedBase64 `json:"publicKey"` // a COSE_Key
+	Challenge         protocol.URLEncodedBase64 `json:"challenge"`
+	ClientDataJSON    protocol.URLEncodedBase64 `json:"clientDataJSON"`
+	AuthenticatorData protocol.URLEncodedBase64 `json:"authenticatorData"`
+	Signature         protocol.URLEncodedBase64 `json:"signature"`
+	At                time.Time                 `json:"at"`
+}
+
+// BeginStepUp asks p's passkey to sign one decision: challenge is the decision
+// digest itself, exactly these bytes.
+func (s *Service) BeginStepUp(ctx context.Context, p Principal, challenge [32]byte, now time.Time) (options []byte, handle secret.Text, err error) {
+	return s.beginPresence(ctx, p, CeremonyDecide, challenge[:], now)
+}
+
+// FinishStepUp checks the answer and returns the JSON of its [Evidence]. The
+// session is not changed by it: one touch decides one thing.
+func (s *Service) FinishStepUp(ctx context.Context, p Principal, handle secret.Text, response []byte, now time.Time) (evidence []byte, err error) {
+	got, err := s.finishPresence(ctx, p, CeremonyDecide, handle, response, now)
+	if err != nil {
+		return nil, err
+	}
+	r := got.parsed.Raw.AssertionResponse
+	evidence, err = json.Marshal(Evidence{
+		Format: evidenceFormat, RPID: s.WebAuthn.ID, Origin: s.WebAuthn.Origin, User: got.user.ID, Passkey: got.key.ID,
+		CredentialID: got.cred.ID, PublicKey: got.cred.PublicKey, Challenge: got.challenge,
+		ClientDataJSON: r.ClientDataJSON, AuthenticatorData: r.AuthenticatorData, Signature: r.Signature, At: now.UTC(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode evidence: %w", err)
+	}
+	e := p.Event("passkey.asserted", string(got.key.ID), p.User, now, map[string]string{"for": "decision", "challenge": hex.EncodeToString(got.challenge)})
+	if err := s.finishUse(ctx, p, got, e, now); err != nil {
+		return nil, err
+	}
+	return evidence, nil
+}
+
+// BeginConfirm asks p's passkey for presence, before a change to who may get
+// in and who may do what.
+func (s *Service) BeginConfirm(ctx context.Context, p Principal, now time.Time) (options []byte, handle secret.Text, err error) {
+	return s.beginPresence(ctx, p, CeremonyConfirm, nil, now)
+}
+
+// FinishConfirm makes p's session fresh; see [Principal.Fresh]. The session
+// gets a new bearer value and the old one is dead: whoever had a copy of the
+// cookie does not become fresh with it.
+func (s *Service) FinishConfirm(ctx context.Context, p Principal, handle secret.Text, response []byte, now time.Time) (*Login, error) {
+	got, err := s.finishPresence(ctx, p, CeremonyConfirm, handle, response, now)
+	if err != nil {
+		return nil, err
+	}
+	e := p.Event("passkey.asserted", string(got.key.ID), p.User, now, map[string]string{"for": "session"})
+	if err := s.finishUse(ctx, p, got, e, now); err != nil {
+		return nil, err
+	}
+	text, hash := newBearer()
+	var fresh *Session
+	err = s.Store.Sessions().UpdateSession(ctx, s.Org, p.Session, func(v *Session) ([]audit.Event, error) {
+		if v.User != p.User || !v.Live(now) {
+			return nil, ErrLogin
+		}
+		v.Hash, v.AuthAt, v.SeenAt, v.PasskeyRef = hash, now, now, got.key.ID
+		c := *v
+		fresh = &c
+		return []audit.Event{p.Event("session.confirmed", string(v.ID), v.User, now, map[string]string{"passkey": string(got.key.ID)})}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Login{Bearer: text, Session: fresh, Principal: principal(fresh, got.user)}, nil
+}
+
+func (s *Service) beginPresence(ctx context.Context, p Principal, kind CeremonyKind, challenge []byte, now time.Time) ([]byte, secret.Text, error) {
+	if err := s.WebAuthn.Available(); err != nil {
+		return nil, secret.Text{}, err
+	}
+	u, err := s.person(ctx, p)
+	if err != nil {
+		return nil, secret.Text{}, err
+	}
+	if err := s.try(p.place(), now); err != nil {
+		return nil, secret.Text{}, err
+	}
+	keys, err := s.Store.Passkeys().OfUser(ctx, s.Org, u.ID)
+	if err != nil {
+		return nil, secret.Text{}, err
+	}
+	if len(keys) == 0 {
+		return nil, secret.Text{}, errNoKey
+	}
+	if kind == CeremonyDecide {
+		if keys = settled(keys, now); len(keys) == 0 {
+			return nil, secret.Text{}, errTooNew
+		}
+	}
+	a, err := newAccount(u, keys)
+	if err != nil {
+		return nil, secret.Text{}, err
+	}
+	opts := []webauthn.LoginOption{webauthn.WithUserVerification(protocol.VerificationRequired)}
+	if challenge != nil {
+		opts = append(opts, webauthn.WithChallenge(challenge))
+	}
+	options, state, err := s.WebAuthn.party.BeginLogin(a, opts...)
+	if err != nil {
+		return nil, secret.Text{}, fmt.Errorf("begin %s: %w", kind, err)
+	}
+	return s.begin(ctx, &Ceremony{Kind: kind, User: u.ID, Session: p.Session}, options, state, now)
+}
+
+// settled are those of a person's passkeys that may decide what is critical:
+// the first one, which there was nothing to protect from, and those that have
+// been there for a day.
+func settled(keys []*Passkey, now time.Time) []*Passkey {
+	first := slices.MinFunc(keys, func(a, b *Passkey) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	var out []*Passkey
+	for _, k := range keys {
+		if k == first || now.Sub(k.CreatedAt) >= NewPasskeyRest {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// presence is an answer that holds.
+type presence struct {
+	user      *User
+	key       *Passkey
+	cred      *webauthn.Credential
+	parsed    *protocol.ParsedCredentialAssertionData
+	challenge []byte
+}
+
+func (s *Service) finishPresence(ctx context.Context, p Principal, kind CeremonyKind, handle secret.Text, response []byte, now time.Time) (*presence, error) {
+	if err := s.WebAuthn.Available(); err != nil {
+		return nil, err
+	}
+	u, err := s.person(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.try(p.place(), now); err != nil {
+		return nil, err
+	}
+	c, state, err := s.take(ctx, handle, kind, p.Session, now)
+	if err == nil && c.User != p.User {
+		err = ErrCeremony
+	}
+	if err != nil {
+		s.refuse(ctx, p, Peer{}, "presence", err, now)
+		return nil, err
+	}
+	s.Tries.Return(p.place(), now) // a live handle was paid for when it was made
+	got, err := s.verifyPresence(ctx, u, state, response)
+	if err != nil {
+		if errors.Is(err, errPresence) {
+			s.Log.InfoContext(ctx, "presence refused", slog.Any("error", err))
+		}
+		s.refuse(ctx, p, Peer{}, "presence", err, now)
+		return nil, err
+	}
+	return got, nil
+}
+
+// verifyPresence runs WebAuthn §7.2 for u: only u's passkeys that were asked
+// for count.
+func (s *Service) verifyPresence(ctx context.Context, u *User, state webauthn.SessionData, response []byte) (*presence, error) {
+	keys, err := s.Store.Passkeys().OfUser(ctx, s.Org, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	a, err := newAccount(u, keys)
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := protocol.ParseCredentialRequestResponseBytes(response)
+	if err != nil {
+		return nil, errPresence.Because(cause(err))
+	}
+	if err := s.WebAuthn.exact(parsed.Response.CollectedClientData); err != nil {
+		return nil, errPresence.Because(err)
+	}
+	cred, err := s.WebAuthn.party.ValidateLogin(a, state, parsed)
+	if err != nil {
+		return nil, errPresence.Because(cause(err))
+	}
+	var challenge protocol.URLEncodedBase64
+	if err := challenge.UnmarshalJSON([]byte(`"` + state.Challenge + `"`)); err != nil {
+		return nil, fmt.Errorf("decode challenge: %w", err)
+	}
+	for _, k := range keys {
+		if string(k.CredentialID) == string(cred.ID) {
+			return &presence{user: u, key: k, cred: cred, parsed: parsed, challenge: challenge}, nil
+		}
+	}
+	return nil, errPresence
+}
+
+// finishUse moves the passkey's counter with the event that says what for.
+func (s *Service) finishUse(ctx context.Context, p Principal, got *presence, e audit.Event, now time.Time) error {
+	err := s.used(ctx, got.key, useOf(got.cred, got.parsed), []audit.Event{e}, now)
+	if errors.Is(err, ErrRefused) {
+		err = errPresence.Because(err)
+		s.refuse(ctx, p, Peer{}, "presence", err, now)
+	}
+	if err != nil {
+		return err
+	}
+	s.Tries.Return(p.place(), now)
+	return nil
+}

@@ -1,0 +1,152 @@
+// Package vktest is a whole Valetkey for tests: the real services on a real
+// database in a temporary directory, with the sandbox as its upstream.
+package vktest
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/app"
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/config"
+	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/internal/sandbox"
+	"github.com/valetkey/valetkey/internal/user"
+	"github.com/valetkey/valetkey/internal/vault"
+	"github.com/valetkey/valetkey/provider"
+	"github.com/valetkey/valetkey/secret"
+)
+
+// World is a running Valetkey and its upstream.
+type World struct {
+	App      *app.App
+	URL      string // of the served Valetkey, with its trailing slash
+	Sandbox  *sandbox.Server
+	Upstream string // base URL of the sandbox
+	Config   config.Config
+
+	t    *testing.T
+	stop func()
+}
+
+// New starts a World; the test's end stops it.
+func New(t *testing.T) *World { return Start(t, func(*config.Config) {}) }
+
+// Start is New with a changed configuration.
+func Start(t *testing.T, change func(*config.Config)) *World {
+	t.Helper()
+	up := sandbox.New(sandbox.Options{ClientID: "sandbox-client", ClientSecret: secret.New("sandbox-client-secret")})
+	upstream := httptest.NewServer(up.Handler())
+	t.Cleanup(upstream.Close)
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cfg := config.Default()
+	cfg.Data, cfg.Listen, cfg.PublicURL = filepath.Join(dir, "data"), listener.Addr().String(), "http://localhost:"+port+"/"
+	cfg.AllowInternal = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	change(&cfg)
+	if err := cfg.Check(); err != nil {
+		t.Fatal(err)
+	}
+	w := &World{Sandbox: up, Upstream: upstream.URL, Config: cfg, URL: cfg.PublicURL, t: t}
+	w.start(listener)
+	t.Cleanup(func() { w.stop() })
+	up.AllowRedirect(w.App.Connect.RedirectURI("github"))
+	w.register()
+	return w
+}
+
+func (w *World) start(listener net.Listener) {
+	log := slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	a, err := app.New(w.t.Context(), w.Config, log)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.App = a
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Serve(ctx, listener) }()
+	w.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Errorf("serve: %v", err)
+		}
+		if err := a.Close(); err != nil {
+			w.t.Errorf("close: %v", err)
+		}
+		w.stop = func() {}
+	}
+}
+
+// Restart stops the server and starts it again on the same data.
+func (w *World) Restart() {
+	w.t.Helper()
+	w.stop()
+	listener, err := net.Listen("tcp", w.Config.Listen)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.start(listener)
+}
+
+// register makes the sandbox the provider "github".
+func (w *World) register() {
+	w.t.Helper()
+	r := vault.Registration{
+		Provider: "github", Spec: "github", ClientID: "sandbox-client", Internal: true,
+		Base: provider.Base{API: []string{w.Upstream}, Web: w.Upstream},
+	}
+	now := time.Now()
+	err := w.App.Providers.Set(w.t.Context(), r, secret.New("sandbox-client-secret"), w.App.Egress.CheckURL, now, func(verb, object string, data map[string]string) audit.Event {
+		return audit.Event{At: now, Org: id.DefaultOrg, Verb: verb, Actor: "system", Object: object, Data: data}
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Person makes a user and returns them as if they had just logged in with
+// their passkey in a browser.
+func (w *World) Person(name string) user.Principal {
+	w.t.Helper()
+	now := time.Now()
+	by := user.Principal{Org: id.DefaultOrg, Operator: true, Confirm: true}
+	u, _, err := w.App.Users.Create(w.t.Context(), by, name, user.Owner, now)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return user.Principal{Org: u.Org, User: u.ID, Name: u.Name, Role: u.Role, Session: id.NewSession(), Kind: user.Browser, AuthAt: now}
+}
+
+// Link connects the sandbox account login for p, over the consent page.
+func (w *World) Link(p user.Principal, login string) *vault.Connection {
+	w.t.Helper()
+	ctx := w.t.Context()
+	to, err := w.App.Connect.Begin(ctx, p, "github", nil, "", time.Now())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	back, err := sandbox.Approve(ctx, http.DefaultClient, to, login)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	con, err := w.App.Connect.Complete(ctx, p, ParseCallback(w.t, "github", back), time.Now())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return con
+}
