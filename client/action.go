@@ -119,9 +119,9 @@ func (c *Client) submit(ctx context.Context, r api.ActionRequest, query url.Valu
 }
 
 // mayHaveHappened reports whether e leaves open what became of a submission: no
-// complete answer, or one of something between us and the server. A refusal in
-// the words of the API does not, and neither does a redirect or refusal of
-// something that stands in for it.
+// complete answer, an error that the server did not foresee, or the answer of
+// something between us and the server. A refusal in the words of the API does
+// not, and neither does a redirect or refusal of something that stands in for it.
 func mayHaveHappened(e *Error) bool {
 	switch e.Reason {
 	case ReasonUnreachable:
@@ -129,7 +129,7 @@ func mayHaveHappened(e *Error) bool {
 	case ReasonBadAnswer:
 		return e.Status < 300 || e.Status >= 500
 	}
-	return false
+	return e.Status == http.StatusInternalServerError
 }
 
 func encode(r api.ActionRequest) ([]byte, error) {

@@ -29,6 +29,7 @@ import (
 	"github.com/valetkey/valetkey/internal/freeze"
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/jwt"
+	"github.com/valetkey/valetkey/internal/manage"
 	"github.com/valetkey/valetkey/internal/seal"
 	"github.com/valetkey/valetkey/internal/store"
 	"github.com/valetkey/valetkey/internal/user"
@@ -60,6 +61,7 @@ type App struct {
 	Connect   *connect.Service
 	Policies  *broker.Policies
 	Broker    *broker.Broker
+	Manage    *manage.Service
 
 	started  time.Time
 	draining atomic.Bool
@@ -213,6 +215,10 @@ func (a *App) services() error {
 		Egress: a.Egress, Logger: a.Log,
 	}
 	a.Freezes.Thrown = a.Broker.Halt
+	a.Manage = &manage.Service{
+		Org: org, Agents: a.Agents, Grants: a.DB.Grants(), Conns: a.DB.Connections(), Vault: a.Vault, Providers: a.Providers,
+		Freezes: a.Freezes, Users: a.DB.Users(), CheckURL: a.Egress.CheckURL,
+	}
 	return nil
 }
 

@@ -2,10 +2,11 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
+	"time"
 
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/fault"
@@ -20,17 +21,29 @@ const maxBatch = 64
 // moved the row underneath.
 const maxReruns = 8
 
-// ErrUnavailable is what a caller sees when a change could not be recorded:
-// then it did not happen.
-var ErrUnavailable = fault.New(fault.Unavailable, "storage_unavailable", "Nothing was done, because it could not be recorded; try again shortly.")
+// batchTimeout bounds a transaction on PostgreSQL, so that a server which has
+// gone silent holds nobody up for longer. On SQLite the busy timeout does.
+const batchTimeout = 10 * time.Second
+
+// The faults of the writer.
+var (
+	// ErrUnavailable is what a caller sees when a change could not be recorded:
+	// then it did not happen.
+	ErrUnavailable = fault.New(fault.Unavailable, "storage_unavailable", "Nothing was done, because it could not be recorded; try again shortly.")
+	// ErrUncertain is what a caller sees when the database was lost in the very
+	// moment of the commit, and could not be asked afterwards.
+	ErrUncertain = fault.New(fault.Unavailable, "storage_uncertain", "The database was lost while this was being recorded; look whether it happened before you try again.")
+)
 
 // Tx is the transaction that a change runs in.
 type Tx struct {
-	*sql.Tx
+	queries
 	ctx    context.Context
 	db     *DB
+	batch  *batch
 	events []audit.Event
 	moved  bool // authority changed: the epoch must be counted up
+	checks []func() error
 }
 
 // Emit adds events that commit with the change.
@@ -39,20 +52,57 @@ func (tx *Tx) Emit(events ...audit.Event) { tx.events = append(tx.events, events
 // moveAuthority says that what was decided before may not hold any more.
 func (tx *Tx) moveAuthority() { tx.moved = true }
 
+// confirm adds a check for where several replicas write. It runs when the
+// audit head is taken: what committed before is visible then, and nothing
+// else commits until this transaction has. An error of it runs the whole
+// batch again. It is for rules over several rows, which no version number
+// guards; a change that confirms must also emit.
+func (tx *Tx) confirm(check func() error) {
+	if tx.db.engine.shared() {
+		tx.checks = append(tx.checks, check)
+	}
+}
+
+// checkEpoch fails with ErrMoved when authority changed since epoch.
+func (tx *Tx) checkEpoch(epoch int64) error {
+	if tx.batch.epoch < 0 {
+		n, err := currentEpoch(tx.ctx, tx)
+		if err != nil {
+			return err
+		}
+		tx.batch.epoch = n
+	}
+	// A change that moves authority may stand before this one in its batch.
+	if tx.batch.moved || tx.batch.epoch != epoch {
+		return ErrMoved
+	}
+	return nil
+}
+
 // errBroken means that the whole transaction is lost, not just one change.
 var errBroken = errors.New("store: transaction broken")
 
 type change struct {
-	ctx  context.Context
-	run  func(*Tx) error
-	done chan error
-	runs int
+	run   func(*Tx) error
+	done  chan error
+	taken atomic.Bool // by the writer, to be run, or by its caller, who left
+	runs  int
 }
 
-// write runs change on the writer and waits until it is durable. The change
-// may run again if its batch has to be repeated.
+// write runs a change on the writer and waits until it is durable. The change
+// may run again if its batch has to be repeated. A caller whose context ends
+// may leave as long as the change has not begun; after that there is an
+// answer to wait for.
 func (db *DB) write(ctx context.Context, run func(*Tx) error) error {
-	c := &change{ctx: ctx, run: run, done: make(chan error, 1)}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-db.stop:
+		return ErrUnavailable
+	default:
+	}
+	c := &change{run: run, done: make(chan error, 1)}
 	select {
 	case db.queue <- c:
 	case <-db.stopped:
@@ -60,16 +110,24 @@ func (db *DB) write(ctx context.Context, run func(*Tx) error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	select {
-	case err := <-c.done:
-		return err
-	case <-db.stopped:
-		// The loop answers everything it has taken before it stops.
+	gone := ctx.Done()
+	for {
 		select {
 		case err := <-c.done:
 			return err
-		default:
-			return ErrUnavailable
+		case <-gone:
+			if c.taken.CompareAndSwap(false, true) {
+				return ctx.Err()
+			}
+			gone = nil
+		case <-db.stopped:
+			// The loop answers everything it has taken before it stops.
+			select {
+			case err := <-c.done:
+				return err
+			default:
+				return ErrUnavailable
+			}
 		}
 	}
 }
@@ -77,7 +135,7 @@ func (db *DB) write(ctx context.Context, run func(*Tx) error) error {
 // writeLoop is the one goroutine that writes.
 func (db *DB) writeLoop() {
 	defer close(db.stopped)
-	batch := make([]*change, 0, maxBatch)
+	waiting := make([]*change, 0, maxBatch)
 	for {
 		var first *change
 		select {
@@ -85,118 +143,185 @@ func (db *DB) writeLoop() {
 		case <-db.stop:
 			return
 		}
-		batch = append(batch[:0], first)
-		for len(batch) < maxBatch {
+		waiting = append(waiting[:0], first)
+		for len(waiting) < maxBatch {
 			select {
 			case c := <-db.queue:
-				batch = append(batch, c)
+				waiting = append(waiting, c)
 				continue
 			default:
 			}
 			break
 		}
-		for rest := batch; len(rest) > 0; {
+		rest := waiting[:0]
+		for _, c := range waiting {
+			if c.taken.CompareAndSwap(false, true) {
+				rest = append(rest, c)
+			}
+		}
+		for len(rest) > 0 {
 			rest = db.commit(rest)
 		}
 	}
 }
 
-// commit runs a batch in one transaction and answers its changes; it returns
-// those that have to run again.
-func (db *DB) commit(batch []*change) (again []*change) {
-	ctx := context.Background() // a batch belongs to no single caller
-	sqlTx, err := db.writer.BeginTx(ctx, nil)
+// batch is a transaction and what has been done in it.
+type batch struct {
+	tx     transaction
+	done   []*change
+	events []audit.Event
+	checks []func() error
+	epoch  int64 // which changes were checked against, or -1
+	moved  bool
+}
+
+// commit runs changes in one transaction and answers them; it returns those
+// that have to run again.
+func (db *DB) commit(changes []*change) (again []*change) {
+	ctx, cancel := db.batchContext() // a batch belongs to no single caller
+	defer cancel()
+	tx, err := db.begin(ctx)
 	if err != nil {
-		db.fail(batch, fmt.Errorf("begin: %w", err))
+		db.fail(changes, ErrUnavailable, fmt.Errorf("begin: %w", err))
 		return nil
 	}
-	defer sqlTx.Rollback() // after a commit this does nothing
+	defer tx.Rollback() // after a commit this does nothing
 
-	var done []*change
-	var events []audit.Event
-	moved, lone := false, len(batch) == 1
-	for i, c := range batch {
-		if err := c.ctx.Err(); err != nil {
-			c.done <- err
-			continue
-		}
-		tx := &Tx{Tx: sqlTx, ctx: ctx, db: db}
-		if err := db.runOne(tx, c, lone); err != nil {
-			if errors.Is(err, errStale) && c.runs < maxReruns {
+	b := &batch{tx: tx, epoch: -1, done: make([]*change, 0, len(changes))}
+	for i, c := range changes {
+		t, err := db.runOne(ctx, b, c, len(changes) == 1)
+		switch {
+		case err == nil:
+			b.done = append(b.done, c)
+			b.events = append(b.events, t.events...)
+			b.checks = append(b.checks, t.checks...)
+			b.moved = b.moved || t.moved
+		case errors.Is(err, errBroken) || db.engine.isBroken(err):
+			// The transaction is lost for everybody: nothing of it happened.
+			db.fail(append(b.done, c), ErrUnavailable, err)
+			return append(again, changes[i+1:]...)
+		case errors.Is(err, errStale) || db.engine.isRetryable(err):
+			if c.runs < maxReruns {
 				again = append(again, c)
 				continue
 			}
-			if errors.Is(err, errBroken) || db.engine.isBroken(err) {
-				// The transaction is lost for everybody: nothing of it happened.
-				db.fail(append(done, c), err)
-				return append(again, batch[i+1:]...)
-			}
+			c.done <- ErrUnavailable.Because(err)
+		default:
 			c.done <- err
-			continue
 		}
-		done = append(done, c)
-		events = append(events, tx.events...)
-		moved = moved || tx.moved
 	}
-	if len(done) == 0 {
+	if len(b.done) == 0 {
 		return again
 	}
-	epoch := int64(-1)
-	if moved {
-		if epoch, err = bumpEpoch(ctx, sqlTx); err != nil {
-			db.fail(done, err)
-			return again
-		}
-	}
-	undo, err := db.log.append(ctx, sqlTx, events)
-	if err == nil && len(events) > 0 {
-		err = db.engine.notify(ctx, sqlTx)
-	}
-	if err == nil {
-		if err = sqlTx.Commit(); err != nil {
-			err = fmt.Errorf("commit: %w", err)
-		}
-	}
+	f, epoch, err := db.finish(ctx, b)
 	if err != nil {
-		undo()
-		if db.engine.isRetryable(err) && retry(done) {
-			return append(again, done...)
+		if (errors.Is(err, errStale) || db.engine.isRetryable(err)) && retry(b.done) {
+			return append(again, b.done...)
 		}
-		db.fail(done, err)
+		kind := ErrUnavailable
+		if errors.Is(err, errUncertain) {
+			kind = ErrUncertain
+		}
+		db.fail(b.done, kind, err)
 		return again
 	}
-	if epoch >= 0 {
-		db.epoch.Store(epoch)
+	db.log.frontier = f
+	if b.moved {
+		db.sawEpoch(epoch)
 	}
-	for _, c := range done {
+	if db.refused > 0 {
+		db.logger.Info("recording works again", slog.Int("refused", db.refused))
+		db.refused = 0
+	}
+	for _, c := range b.done {
 		c.done <- nil
 	}
-	if len(events) > 0 {
+	if len(b.events) > 0 {
 		db.wake.broadcast()
 	}
 	return again
 }
 
+// finish counts the epoch, appends the events, confirms what has to be, and
+// commits. It returns the tree's frontier and the authority epoch after it.
+func (db *DB) finish(ctx context.Context, b *batch) (after audit.Frontier, epoch int64, err error) {
+	if b.moved {
+		if err := b.tx.QueryRowContext(ctx, bumpEpochQ).Scan(&epoch); err != nil {
+			return after, 0, fmt.Errorf("count authority epoch: %w", err)
+		}
+		// This holds the row to the commit: nobody else moves authority now.
+		// Whoever did since it was checked has to be taken into account.
+		if b.epoch >= 0 && epoch != b.epoch+1 {
+			return after, 0, fmt.Errorf("authority moved: %w", errStale)
+		}
+	}
+	after, added, err := db.log.append(ctx, b.tx, b.events)
+	if err != nil {
+		return after, 0, err
+	}
+	if len(b.events) > 0 && db.engine.shared() {
+		if err := db.confirmAll(ctx, b); err != nil {
+			return after, 0, err
+		}
+		if err := db.engine.notify(ctx, b.tx); err != nil {
+			return after, 0, err
+		}
+	}
+	if err := b.tx.Commit(); err != nil {
+		return after, epoch, db.committed(fmt.Errorf("commit: %w", err), added)
+	}
+	return after, epoch, nil
+}
+
+// confirmAll looks again, under the audit head, at what other replicas may
+// have changed since it was checked.
+func (db *DB) confirmAll(ctx context.Context, b *batch) error {
+	if b.epoch >= 0 && !b.moved {
+		n, err := currentEpoch(ctx, b.tx)
+		if err != nil {
+			return err
+		}
+		if n != b.epoch {
+			return fmt.Errorf("authority moved: %w", errStale)
+		}
+	}
+	for _, check := range b.checks {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // runOne runs c in a savepoint of its own, so that its failure does not fail
 // its neighbours. A lone change needs none: the transaction is its savepoint.
-func (db *DB) runOne(tx *Tx, c *change, lone bool) error {
+func (db *DB) runOne(ctx context.Context, b *batch, c *change, lone bool) (*Tx, error) {
 	c.runs++
+	tx := &Tx{queries: b.tx, ctx: ctx, db: db, batch: b}
 	if lone {
-		return tx.run(c)
+		return tx, tx.run(c)
 	}
-	if _, err := tx.ExecContext(tx.ctx, "savepoint change"); err != nil {
-		return fmt.Errorf("savepoint: %w", err)
+	if _, err := tx.ExecContext(ctx, savepointQ); err != nil {
+		return tx, errors.Join(errBroken, fmt.Errorf("savepoint: %w", err))
 	}
 	err := tx.run(c)
-	end := "release savepoint change"
 	if err != nil {
-		end = "rollback to savepoint change"
+		if _, undoErr := tx.ExecContext(ctx, undoQ); undoErr != nil {
+			return tx, errors.Join(errBroken, err, fmt.Errorf("undo change: %w", undoErr))
+		}
 	}
-	if _, endErr := tx.ExecContext(tx.ctx, end); endErr != nil {
-		return errors.Join(errBroken, err, fmt.Errorf("%s: %w", end, endErr))
+	// Undoing leaves the savepoint in place, so it ends in either case.
+	if _, endErr := tx.ExecContext(ctx, releaseQ); endErr != nil {
+		return tx, errors.Join(errBroken, err, fmt.Errorf("end savepoint: %w", endErr))
 	}
-	return err
+	return tx, err
 }
+
+const (
+	savepointQ = `savepoint change`
+	undoQ      = `rollback to savepoint change`
+	releaseQ   = `release savepoint change`
+)
 
 // run runs c and checks its events, so that one which cannot be recorded fails
 // its own change and not the batch.
@@ -212,16 +337,21 @@ func (tx *Tx) run(c *change) error {
 	return nil
 }
 
-// fail answers changes that did not happen because the database failed.
-func (db *DB) fail(batch []*change, err error) {
-	db.logger.Error("transaction failed", slog.Int("changes", len(batch)), slog.Any("error", err))
-	for _, c := range batch {
-		c.done <- ErrUnavailable.Because(err)
+// fail answers changes that did not happen because the database failed. A
+// full disk fails every change of every caller, so only the first is logged
+// until one succeeds.
+func (db *DB) fail(changes []*change, kind *fault.Error, err error) {
+	if db.refused == 0 {
+		db.logger.Error("recording fails, and so does everything that has to be recorded", slog.Int("changes", len(changes)), slog.Any("error", err))
+	}
+	db.refused += len(changes)
+	for _, c := range changes {
+		c.done <- kind.Because(err)
 	}
 }
 
-func retry(batch []*change) bool {
-	for _, c := range batch {
+func retry(changes []*change) bool {
+	for _, c := range changes {
 		if c.runs >= maxReruns {
 			return false
 		}
@@ -229,12 +359,70 @@ func retry(batch []*change) bool {
 	return true
 }
 
-const bumpEpochQ = `update authority set epoch = epoch + 1 where id = 1 returning epoch`
+// errUncertain means that nobody knows whether a commit took place.
+var errUncertain = errors.New("store: commit without an answer")
 
-func bumpEpoch(ctx context.Context, tx *sql.Tx) (int64, error) {
-	var epoch int64
-	if err := tx.QueryRowContext(ctx, bumpEpochQ).Scan(&epoch); err != nil {
-		return 0, fmt.Errorf("count authority epoch: %w", err)
+// committed finds out what became of a commit that failed with err. added is
+// the first of the hashes that it stores. A server that answers has not
+// committed. When the connection was lost instead, the transaction may have
+// got through; taking the audit head, which it held, waits for its end, and
+// then its hash is there or not.
+func (db *DB) committed(err error, added *storedHash) error {
+	if !db.engine.isLost(err) {
+		return err
 	}
-	return epoch, nil
+	if added == nil {
+		return errors.Join(errUncertain, err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
+	defer cancel()
+	there, askErr := db.hasHash(ctx, added)
+	switch {
+	case askErr != nil:
+		return errors.Join(errUncertain, err, askErr)
+	case there:
+		return nil
+	}
+	return err
+}
+
+func (db *DB) hasHash(ctx context.Context, h *storedHash) (bool, error) {
+	tx, err := db.begin(ctx)
+	if err != nil {
+		return false, fmt.Errorf("ask for a commit: %w", err)
+	}
+	defer tx.Rollback()
+	var n int
+	if err := tx.QueryRowContext(ctx, holdHeadQ).Scan(&n); err != nil {
+		return false, fmt.Errorf("ask for a commit: %w", err)
+	}
+	if err := tx.QueryRowContext(ctx, hasHashQ, h.index, h.hash[:]).Scan(&n); err != nil {
+		return false, fmt.Errorf("ask for a commit: %w", err)
+	}
+	return n == 1, nil
+}
+
+const (
+	bumpEpochQ = `update authority set epoch = epoch + 1 where id = 1 returning epoch`
+	epochQ     = `select epoch from authority where id = 1`
+	holdHeadQ  = `update audit_head set size = size where id = 1 returning id`
+	hasHashQ   = `select count(*) from audit_hashes where idx = $1 and hash = $2`
+)
+
+func currentEpoch(ctx context.Context, q queries) (int64, error) {
+	var n int64
+	if err := q.QueryRowContext(ctx, epochQ).Scan(&n); err != nil {
+		return 0, fmt.Errorf("read authority epoch: %w", err)
+	}
+	return n, nil
+}
+
+// batchContext bounds a batch where the database is another process. On
+// SQLite it would only cost: a context that can end is watched at each
+// statement.
+func (db *DB) batchContext() (context.Context, context.CancelFunc) {
+	if !db.engine.shared() {
+		return context.Background(), func() {}
+	}
+	return context.WithTimeout(context.Background(), batchTimeout)
 }
