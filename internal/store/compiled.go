@@ -50,20 +50,22 @@ func (c *compiled) known(q string) *sql.Stmt {
 // stmt returns q compiled; nil when that fails, or there are too many: then q
 // runs as it is, and says itself what is wrong with it.
 func (c *compiled) stmt(ctx context.Context, q string) *sql.Stmt {
-	if s := c.known(q); s != nil {
+	c.mu.RLock()
+	s, full := c.stmts[q], len(c.stmts) >= maxCompiled
+	c.mu.RUnlock()
+	if s != nil || full {
 		return s
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s := c.stmts[q]; s != nil {
-		return s
-	}
-	if len(c.stmts) >= maxCompiled {
-		return nil
-	}
+	// Compiling takes a connection, and may wait for one: not under the lock.
 	s, err := c.db.PrepareContext(ctx, q)
 	if err != nil {
 		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if faster := c.stmts[q]; faster != nil {
+		s.Close()
+		return faster
 	}
 	c.stmts[q] = s
 	return s

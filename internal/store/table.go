@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/valetkey/valetkey/internal/fault"
 )
@@ -22,10 +24,19 @@ type field struct {
 	set func(any) error // takes what a driver gives
 }
 
+// cell is a field being read. It keeps what the database really says: two
+// spellings of one value (a 2 for true, a space in JSON) are two rows to the
+// row's MAC.
+type cell struct {
+	field *field
+	raw   []byte
+}
+
 // Scan implements [sql.Scanner].
-func (f field) Scan(src any) error {
-	if err := f.set(src); err != nil {
-		return fmt.Errorf("column %s: %w", f.col, err)
+func (c *cell) Scan(src any) error {
+	c.raw = macField(src)
+	if err := c.field.set(src); err != nil {
+		return fmt.Errorf("column %s: %w", c.field.col, err)
 	}
 	return nil
 }
@@ -218,6 +229,7 @@ type table[T any] struct {
 	fields func(*T) []field
 
 	columns string // "org, id, …", with mac last where signed
+	selectQ string // to be followed by a where clause
 	insertQ string
 	updateQ string
 }
@@ -240,6 +252,7 @@ func newTable[T any](name, keys string, signed bool, fields func(*T) []field) *t
 		where = append(where, k+" = $"+strconv.Itoa(len(cols)+i+1))
 	}
 	t.columns = strings.Join(cols, ", ")
+	t.selectQ = "select " + t.columns + " from " + name + " "
 	t.insertQ = "insert into " + name + " (" + t.columns + ") values (" + strings.Join(marks, ", ") + ")"
 	t.updateQ = "update " + name + " set " + strings.Join(sets, ", ") + " where " + strings.Join(where, " and ")
 	return t
@@ -258,81 +271,107 @@ var (
 	errExists   = fault.New(fault.Conflict, "exists", "It exists already.")
 )
 
-// queries is what *sql.DB and *sql.Tx share.
-type queries interface {
-	QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row
-	ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error)
+// errText refuses what only one of the two databases could store.
+var errText = fault.New(fault.Invalid, "bad_text", "Text must be valid UTF-8 without NUL characters.")
+
+// storable reports whether both databases can take s as text.
+func storable(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
+
+// findable reports whether a row with these values can exist at all.
+func findable(args []any) bool {
+	for _, a := range args {
+		if s, ok := a.(string); ok && !storable(s) {
+			return false
+		}
+	}
+	return true
 }
 
-func (t *table[T]) values(db *DB, v *T) []any {
+func (t *table[T]) values(db *DB, v *T) ([]any, error) {
 	fs := t.fields(v)
 	args := make([]any, 0, len(fs)+1)
 	for _, f := range fs {
 		args = append(args, f.get())
 	}
-	if t.signed {
-		args = append(args, db.mac.Sum(t.name, macFields(args)...))
+	if !findable(args) {
+		return nil, errText
 	}
-	return args
+	if t.signed {
+		raw := make([][]byte, len(args))
+		for i, a := range args {
+			raw[i] = macField(a)
+		}
+		args = append(args, db.mac.Sum(t.name, raw...))
+	}
+	return args, nil
 }
 
-// macFields writes each value with a mark of its type, so that no two rows
-// have the same fields.
-func macFields(args []any) [][]byte {
-	out := make([][]byte, len(args))
-	for i, a := range args {
-		switch v := a.(type) {
-		case string:
-			out[i] = append([]byte{'s'}, v...)
-		case int64:
-			out[i] = strconv.AppendInt([]byte{'i'}, v, 10)
-		case []byte:
-			out[i] = append([]byte{'b'}, v...)
-		default:
-			panic(fmt.Sprintf("store: column of type %T", a))
-		}
+// macField writes a value with a mark of its type, so that no two rows have
+// the same fields. A driver may read an empty blob as nil; no column is null.
+func macField(a any) []byte {
+	switch v := a.(type) {
+	case string:
+		return append([]byte{'s'}, v...)
+	case int64:
+		return strconv.AppendInt([]byte{'i'}, v, 10)
+	case []byte:
+		return append([]byte{'b'}, v...)
+	case nil:
+		return []byte{'b'}
+	default:
+		// A type that we never store: not equal to anything we do.
+		return fmt.Appendf([]byte{'?'}, "%T", v)
 	}
-	return out
 }
 
 func (t *table[T]) scan(db *DB, row interface{ Scan(...any) error }) (*T, error) {
 	v := new(T)
 	fs := t.fields(v)
+	cells := make([]cell, len(fs))
 	dst := make([]any, 0, len(fs)+1)
 	for i := range fs {
-		dst = append(dst, fs[i])
+		cells[i].field = &fs[i]
+		dst = append(dst, &cells[i])
 	}
 	var mac []byte
 	if t.signed {
 		dst = append(dst, &mac)
 	}
-	if err := row.Scan(dst...); err != nil {
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil, errNotFound
-		}
-		return nil, fmt.Errorf("read %s: %w", t.name, err)
+	err := row.Scan(dst...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, errNotFound
 	}
-	if t.signed {
-		args := make([]any, len(fs))
-		for i := range fs {
-			args[i] = fs[i].get()
+	if t.signed && whole(cells) {
+		raw := make([][]byte, len(cells))
+		for i := range cells {
+			raw[i] = cells[i].raw
 		}
-		if !db.mac.Verify(mac, t.name, macFields(args)...) {
+		if !db.mac.Verify(mac, t.name, raw...) {
+			// Whoever reads gets an internal error; the operator has to know
+			// what it means.
+			db.logger.Error("row is not authentic: the database was changed outside of Valetkey", slog.String("table", t.name))
 			return nil, fmt.Errorf("read %s: %w", t.name, errForged)
 		}
 	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", t.name, err)
+	}
 	return v, nil
 }
-
 // one reads the record that where selects; where is everything after "from".
 func (t *table[T]) one(ctx context.Context, db *DB, q queries, where string, args ...any) (*T, error) {
-	return t.scan(db, q.QueryRowContext(ctx, "select "+t.columns+" from "+t.name+" "+where, args...))
+	if !findable(args) {
+		return nil, errNotFound
+	}
+	return t.scan(db, q.QueryRowContext(ctx, t.selectQ+where, args...))
 }
 
 // many reads all records that where selects, in its order.
 func (t *table[T]) many(ctx context.Context, db *DB, q queries, where string, args ...any) ([]*T, error) {
-	rows, err := q.QueryContext(ctx, "select "+t.columns+" from "+t.name+" "+where, args...)
+	if !findable(args) {
+		return nil, nil
+	}
+	rows, err := q.QueryContext(ctx, t.selectQ+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", t.name, err)
 	}
@@ -352,7 +391,11 @@ func (t *table[T]) many(ctx context.Context, db *DB, q queries, where string, ar
 }
 
 func (t *table[T]) insert(tx *Tx, v *T) error {
-	if _, err := tx.ExecContext(tx.ctx, t.insertQ, t.values(tx.db, v)...); err != nil {
+	args, err := t.values(tx.db, v)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(tx.ctx, t.insertQ, args...); err != nil {
 		if tx.db.engine.isDuplicate(err) {
 			return errExists.Because(err)
 		}
@@ -383,7 +426,11 @@ func (t *table[T]) update(tx *Tx, v *T) error {
 	if err := version.set(old + 1); err != nil {
 		return err
 	}
-	args := append(t.values(tx.db, v), where...)
+	args, err := t.values(tx.db, v)
+	if err != nil {
+		return err
+	}
+	args = append(args, where...)
 	res, err := tx.ExecContext(tx.ctx, t.updateQ, append(args, old)...)
 	if err != nil {
 		if tx.db.engine.isDuplicate(err) {
@@ -391,8 +438,10 @@ func (t *table[T]) update(tx *Tx, v *T) error {
 		}
 		return fmt.Errorf("update %s: %w", t.name, err)
 	}
-	if n, err := res.RowsAffected(); err != nil || n != 1 {
-		return errors.Join(errStale, err)
+	if n, err := res.RowsAffected(); err != nil {
+		return fmt.Errorf("update %s: %w", t.name, err)
+	} else if n != 1 {
+		return errStale
 	}
 	return nil
 }

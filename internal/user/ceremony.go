@@ -3,6 +3,7 @@ package user
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -76,16 +77,20 @@ func (s *Service) begin(ctx context.Context, c *Ceremony, options any, state *we
 }
 
 // take ends the ceremony behind handle, which must be of this kind and begun
-// in this session.
-func (s *Service) take(ctx context.Context, handle secret.Text, kind CeremonyKind, session id.Session, now time.Time) (*Ceremony, webauthn.SessionData, error) {
+// in this session. A handle that nothing waits for costs who a try; a live one
+// was paid for when it was made.
+func (s *Service) take(ctx context.Context, who string, handle secret.Text, kind CeremonyKind, session id.Session, now time.Time) (*Ceremony, webauthn.SessionData, error) {
 	var state webauthn.SessionData
 	h := handle.Hash()
 	c, err := s.Store.Ceremonies().Take(ctx, h[:], now)
+	if err == nil && (c.Org != s.Org || c.Kind != kind || c.Session != session) {
+		err = ErrCeremony
+	}
+	if errors.Is(err, ErrCeremony) && !s.Tries.Take(who, now) {
+		err = ErrTooMany
+	}
 	if err != nil {
 		return nil, state, err
-	}
-	if c.Org != s.Org || c.Kind != kind || c.Session != session {
-		return nil, state, ErrCeremony
 	}
 	if err := json.Unmarshal(c.State, &state); err != nil {
 		return nil, state, fmt.Errorf("decode ceremony: %w", err)

@@ -155,15 +155,11 @@ func (s *Service) FinishEnrol(ctx context.Context, p Principal, handle secret.Te
 	if p.User != "" {
 		who = p.place()
 	}
-	if err := s.try(who, now); err != nil {
-		return nil, err
-	}
-	c, state, err := s.take(ctx, handle, CeremonyEnrol, p.Session, now)
+	c, state, err := s.take(ctx, who, handle, CeremonyEnrol, p.Session, now)
 	if err != nil {
 		s.refuse(ctx, p, peer, "enrolment", err, now)
 		return nil, err
 	}
-	s.Tries.Return(who, now) // a live handle was paid for when it was made
 	out, err := s.finishEnrol(ctx, p, c, state, response, name, peer, now)
 	if err != nil {
 		s.refuse(ctx, p, peer, "enrolment", err, now)

@@ -38,15 +38,11 @@ func (s *Service) FinishLogin(ctx context.Context, handle secret.Text, response 
 	if err := s.WebAuthn.Available(); err != nil {
 		return nil, err
 	}
-	if err := s.try(peer.place(), now); err != nil {
-		return nil, err
-	}
-	_, state, err := s.take(ctx, handle, CeremonyLogin, "", now)
+	_, state, err := s.take(ctx, peer.place(), handle, CeremonyLogin, "", now)
 	if err != nil {
 		s.refuseUnknown(ctx, peer, "login", err, now)
 		return nil, err
 	}
-	s.Tries.Return(peer.place(), now) // a live handle was paid for when it was made
 	u, k, use, err := s.verifyLogin(ctx, state, response)
 	if err != nil {
 		if errors.Is(err, ErrRefused) {

@@ -185,10 +185,7 @@ func (s *Service) finishPresence(ctx context.Context, p Principal, kind Ceremony
 	if err != nil {
 		return nil, err
 	}
-	if err := s.try(p.place(), now); err != nil {
-		return nil, err
-	}
-	c, state, err := s.take(ctx, handle, kind, p.Session, now)
+	c, state, err := s.take(ctx, p.place(), handle, kind, p.Session, now)
 	if err == nil && c.User != p.User {
 		err = ErrCeremony
 	}
@@ -196,7 +193,6 @@ func (s *Service) finishPresence(ctx context.Context, p Principal, kind Ceremony
 		s.refuse(ctx, p, Peer{}, "presence", err, now)
 		return nil, err
 	}
-	s.Tries.Return(p.place(), now) // a live handle was paid for when it was made
 	got, err := s.verifyPresence(ctx, u, state, response)
 	if err != nil {
 		if errors.Is(err, errPresence) {

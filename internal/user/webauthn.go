@@ -92,16 +92,11 @@ func (w *WebAuthn) Available() error {
 	return nil
 }
 
-// originError is internal: callers answer with an error that fits.
-type originError string
-
-func (e originError) Error() string { return "origin " + string(e) + " is not ours" }
-
 // exact refuses every origin but ours, byte for byte, and every page inside a
 // frame of another one. The library compares more generously.
 func (w *WebAuthn) exact(c protocol.CollectedClientData) error {
 	if c.Origin != w.Origin || c.CrossOrigin || c.TopOrigin != "" {
-		return originError(fmt.Sprintf("%.100q", c.Origin))
+		return fmt.Errorf("the page was %.100q, in a frame of another origin: %t", c.Origin, c.CrossOrigin || c.TopOrigin != "")
 	}
 	return nil
 }
