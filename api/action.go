@@ -133,7 +133,6 @@ type Outcome struct {
 	// GET /v1/actions/{id}/response still has it.
 	ResponseBytes int64 `json:"response_bytes,omitempty"`
 	Response      bool  `json:"response"`
-	Redacted      int   `json:"redacted,omitempty"` // echoes of the credential that were cut out of the answer
 }
 
 // ActionResult is what a permitted action brought, at once. Its body is JSON if
@@ -150,5 +149,4 @@ type ActionResult struct {
 	// Truncated says that the answer was larger than 1 MiB and that the body is
 	// left out: ask again with ?stream=1 if the action is one to repeat.
 	Truncated bool `json:"truncated,omitempty"`
-	Redacted  int  `json:"redacted,omitempty"` // echoes of the credential that were cut out
 }

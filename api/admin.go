@@ -18,16 +18,14 @@ type UserRequest struct {
 	Role string `json:"role,omitempty"` // "member" if left out
 }
 
-// UserChange changes what it names and leaves the rest. Enrol asks for a fresh
-// enrolment link.
+// UserChange changes one thing about a person.
 type UserChange struct {
-	Role   string `json:"role,omitempty"`
-	Status string `json:"status,omitempty"`
-	Enrol  bool   `json:"enrol,omitempty"`
+	Name   string `json:"name,omitempty"`
+	Status string `json:"status,omitempty"` // "active" or "suspended"
 }
 
-// UserCreated is a new person and the link by which they enrol. Whoever holds
-// the link can, so it is to be handed over in private.
+// UserCreated is a person and the link by which they enrol. Whoever holds the
+// link can, so it is to be handed over in private.
 type UserCreated struct {
 	User         User      `json:"user"`
 	EnrolmentURL string    `json:"enrolment_url"` // works once: never log a value of this type
@@ -41,14 +39,18 @@ type Policy struct {
 	Owner     string    `json:"owner,omitempty"` // usr_…: rules for this user's connections only
 	Text      string    `json:"text"`            // Cedar
 	Version   string    `json:"version"`         // of all rules in force together, as decisions name it
-	UpdatedAt time.Time `json:"updated_at"`
-	UpdatedBy string    `json:"updated_by"` // "user:usr_…"
+	Revision  int64     `json:"revision"`        // counts the changes of this one; 0 for rules that ship and were never saved
+	UpdatedAt time.Time `json:"updated_at,omitzero"`
+	UpdatedBy string    `json:"updated_by,omitempty"` // "user:usr_…"
 }
 
 // PolicyRequest replaces a policy, or checks a text without storing it.
 type PolicyRequest struct {
-	Owner string `json:"owner,omitempty"` // usr_…, for a user's own rules
+	Owner string `json:"owner,omitempty"` // usr_…, for a user's own rules; only for a new policy
 	Text  string `json:"text"`            // Cedar
+	// Revision is that of the policy that was edited: if somebody else saved it
+	// since, nothing is stored. Left out, the text replaces whatever is there.
+	Revision int64 `json:"revision,omitempty"`
 }
 
 // PolicyCheck is what is wrong with a policy text, and what storing it would
@@ -112,6 +114,28 @@ type Checkpoint struct {
 	Lag    int64     `json:"lag"`    // events that came after it
 }
 
+// AuditReport is what a reading of the whole log found: three verdicts that must
+// not be mixed.
+type AuditReport struct {
+	OK           bool          `json:"ok"`     // nothing was found
+	Events       int64         `json:"events"` // read and found sound
+	Root         string        `json:"root"`   // base64 of the hash over all of them
+	Integrity    *AuditFinding `json:"integrity,omitempty"`
+	Completeness *AuditFinding `json:"completeness,omitempty"` // what outside checkpoints know of and is not there
+	Checkpoints  int           `json:"checkpoints"`            // outside checkpoints read
+	Anchored     int64         `json:"anchored"`               // events that an outside checkpoint covers
+	AnchoredAt   time.Time     `json:"anchored_at,omitzero"`
+	Tail         int64         `json:"tail"`  // sound events that no outside checkpoint covers
+	Lines        []string      `json:"lines"` // the verdicts for people, one each
+}
+
+// AuditFinding is something wrong, somewhere between two events.
+type AuditFinding struct {
+	First int64  `json:"first"`
+	Last  int64  `json:"last"`
+	What  string `json:"what"`
+}
+
 // Proof shows that an event is in the log, to someone who has only its
 // verifier key.
 type Proof struct {
@@ -139,5 +163,32 @@ type Check struct {
 type Config struct {
 	Name   string `json:"name"`   // as on the command line: "public-url"
 	Value  string `json:"value"`  // for a secret only where it is kept
-	Source string `json:"source"` // "flag", "environment", "file" or "default"
+	Source string `json:"source"` // "default", "set", or more precisely "flag", "environment" or "file"
+}
+
+// Me is who asks.
+type Me struct {
+	Kind   string    `json:"kind"`           // "browser", "cli" or "operator"
+	User   *User     `json:"user,omitempty"` // nobody, for the operator
+	UID    *int      `json:"uid,omitempty"`  // of the operator's process
+	AuthAt time.Time `json:"auth_at,omitzero"`
+	// Changes says whether changes of who may do what are open to them right now,
+	// without touching a passkey first.
+	Changes bool `json:"changes"`
+}
+
+// Status is how a deployment stands.
+type Status struct {
+	Version     string    `json:"version"`
+	PublicURL   string    `json:"public_url"`
+	StartedAt   time.Time `json:"started_at"`
+	Passkey     bool      `json:"passkey"` // somebody has one: from then on the operator socket reads, proposes and freezes
+	Users       int       `json:"users"`
+	Agents      int       `json:"agents"`
+	Connections int       `json:"connections"` // that are not revoked
+	Grants      int       `json:"grants"`      // that can be used
+	Pending     int       `json:"pending"`     // open approvals, counted up to 200
+	Freezes     int       `json:"freezes"`
+	Events      int64     `json:"events"`             // size of the audit log
+	Warnings    []string  `json:"warnings,omitempty"` // what the operator should know, a sentence each
 }

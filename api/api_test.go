@@ -108,7 +108,7 @@ func golden() map[string]any {
 		Effect: strings.Repeat("ab", 32), Note: "please", Agent: "agt_01",
 		Approval:  &api.Ticket{ID: "apr_01", Status: api.ApprovalSpent, Level: api.LevelApprove, URL: "http://localhost:8420/actions/act_01", ExpiresAt: at},
 		CreatedAt: at, UpdatedAt: at, ExpiresAt: at, FinishedAt: at,
-		Outcome:        &api.Outcome{Status: 201, ResponseBytes: 8, Response: true, Redacted: 1},
+		Outcome:        &api.Outcome{Status: 201, ResponseBytes: 8, Response: true},
 		IdempotencyKey: "octo/api#7/thanks", Replayed: true, Explanation: []string{"The rule writes-ask asks for each write."},
 	}
 	pending := api.Action{
@@ -125,11 +125,11 @@ func golden() map[string]any {
 		},
 		"result.golden": api.ActionResult{
 			Action: "act_01", State: api.StateSucceeded, Status: 200, Headers: map[string][]string{"Link": {"<x>; rel=next"}},
-			Body: json.RawMessage(`[1]`), BodyBase64: []byte{0xff}, Truncated: true, Redacted: 1,
+			Body: json.RawMessage(`[1]`), BodyBase64: []byte{0xff}, Truncated: true,
 		},
 		"approval.golden": api.Approval{
 			ID: "apr_01", Status: api.ApprovalDenied, Level: api.LevelStepUp, Action: pending, Agent: api.AgentRef{ID: "agt_01", Name: "triage"},
-			User: "usr_01", Source: "127.0.0.1", Request: &api.ExactRequest{
+			User: "usr_01", Request: &api.ExactRequest{
 				Method: "PATCH", URL: "https://api.github.com/repos/octo/api", Headers: []api.Header{{Name: "content-type", Value: "application/json"}},
 				Body: []byte(`{}`), BodyText: `{}`, Effect: strings.Repeat("cd", 32),
 			},

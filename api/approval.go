@@ -1,9 +1,6 @@
 package api
 
-import (
-	"encoding/json"
-	"time"
-)
+import "time"
 
 // ApprovalStatus is where an approval stands.
 type ApprovalStatus string
@@ -33,9 +30,8 @@ type Approval struct {
 	Status ApprovalStatus `json:"status"`
 	Level  Level          `json:"level"`
 	Action Action         `json:"action"`
-	Agent  AgentRef       `json:"agent"`  // who asks
-	User   string         `json:"user"`   // usr_…: whose connection it is
-	Source string         `json:"source"` // the address the agent asked from
+	Agent  AgentRef       `json:"agent"` // who asks
+	User   string         `json:"user"`  // usr_…: whose connection it is
 
 	// Request is what will be sent, byte for byte. It is left out when its bytes
 	// are no longer kept.
@@ -47,8 +43,8 @@ type Approval struct {
 	Scopes        []string `json:"scopes,omitempty"` // least OAuth scopes that it takes
 	PolicyVersion string   `json:"policy_version"`   // of the rules that asked
 
-	// Challenge is the WebAuthn challenge of a step-up, unpadded base64url: the
-	// decision digest of the answer "approve".
+	// Challenge is what a passkey signs in a step-up, unpadded base64url: the
+	// decision digest of the answer "approve". The signature is made on the page.
 	Challenge string `json:"challenge,omitempty"`
 
 	CanDecide bool   `json:"can_decide"`        // the person who reads this may answer
@@ -95,8 +91,5 @@ const (
 type Decision struct {
 	Decision Answer `json:"decision"`
 	Effect   string `json:"effect"`           // hex
-	Reason   string `json:"reason,omitempty"` // the person's own words, passed on to the agent; at most 1,000 characters
-	// Evidence proves presence for a step-up: the JSON of a WebAuthn
-	// AuthenticationResponse over Approval.Challenge.
-	Evidence json.RawMessage `json:"evidence,omitempty"`
+	Reason   string `json:"reason,omitempty"` // the person's own words, passed on to the agent; at most 1,000 bytes
 }

@@ -24,45 +24,57 @@
 //	POST /oauth/token                      form or JSON        TokenResponse                agent
 //	POST /oauth/device/code                form                DeviceResponse               anyone
 //	POST /v1/actions                       ActionRequest       200 ActionResult, 202 Action agent
-//	GET  /v1/actions                       ?idempotency_key=   Page[Action]                 agent
+//	GET  /v1/actions                       ?idempotency_key= &cursor= &limit=  Page[Action] agent
 //	GET  /v1/actions/{id}                  ?wait=0…60          Action                       agent
 //	GET  /v1/actions/{id}/events           (event stream)      Action, one a message        agent
 //	POST /v1/actions/{id}/cancel                               Action                       agent
 //	GET  /v1/actions/{id}/response                             the upstream's body          agent
-//	GET  /v1/connections                   ?cursor=            Page[Connection]             agent, user
-//	GET  /v1/operations                    ?connection=        Page[Operation]              agent, user
-//	GET  /v1/approvals                     ?status=            Page[Approval]               user
+//	GET  /v1/connections                                       Page[Connection]             agent, user
+//	GET  /v1/operations                    ?provider= &connection=  Page[Operation]         agent, user
+//	GET  /v1/me                                                Me                           user
+//	GET  /v1/approvals                     ?status= &cursor= &limit=  Page[Approval]        user
 //	GET  /v1/approvals/{id}                                    Approval                     user
 //	POST /v1/approvals/{id}/decision       Decision            Approval                     user
-//	GET  /v1/admin/agents                                      Page[Agent]                  user
-//	POST /v1/admin/agents                  AgentRequest        Agent                        admin
-//	GET  /v1/admin/agents/{id}                                 Agent                        user
-//	PATCH /v1/admin/agents/{id}            AgentChange         Agent                        admin
-//	GET  /v1/admin/agents/{id}/keys                            Page[AgentKey]               user
-//	POST /v1/admin/agents/{id}/keys        AgentKeyRequest     AgentKey                     admin
-//	DELETE /v1/admin/agents/{id}/keys/{id}                     AgentKey                     admin
-//	GET  /v1/admin/grants                  ?agent= &connection= Page[Grant]                 user
-//	POST /v1/admin/grants                  GrantRequest        Grant                        owner of the connection
-//	DELETE /v1/admin/grants/{id}                               Grant                        owner of the connection
-//	GET  /v1/admin/connections                                 Page[Connection]             user
-//	POST /v1/admin/connections             ConnectionRequest   Connection                   user
-//	DELETE /v1/admin/connections/{id}                          DisconnectReport             owner of the connection
-//	GET  /v1/admin/providers                                   Page[Provider]               user
-//	PUT  /v1/admin/providers/{name}        ProviderRequest     Provider                     admin
+//	GET  /v1/admin/status                                      Status                       user
 //	GET  /v1/admin/users                                       Page[User]                   user
 //	POST /v1/admin/users                   UserRequest         UserCreated                  admin
-//	PATCH /v1/admin/users/{id}             UserChange          User                         admin
+//	PATCH /v1/admin/users/{ref}            UserChange          User                         admin
+//	POST /v1/admin/users/{ref}/enrol-link                      UserCreated                  admin
+//	GET  /v1/admin/agents                                      Page[Agent]                  user
+//	POST /v1/admin/agents                  AgentRequest        Agent                        user
+//	GET  /v1/admin/agents/{ref}                                Agent                        user
+//	PATCH /v1/admin/agents/{ref}           AgentChange         Agent                        owner of the agent, admin
+//	GET  /v1/admin/agents/{ref}/keys                           Page[AgentKey]               user
+//	POST /v1/admin/agents/{ref}/keys       AgentKeyRequest     AgentKey                     owner of the agent, admin
+//	DELETE /v1/admin/agents/{ref}/keys/{id}                    AgentKey                     owner of the agent, admin
+//	GET  /v1/admin/grants                  ?agent= &connection= Page[Grant]                 user
+//	POST /v1/admin/grants                  GrantRequest        Grant                        owner of the connection
+//	DELETE /v1/admin/grants/{id}                               Grant                        owner of the connection, admin
+//	GET  /v1/admin/connections                                 Page[Connection]             user
+//	POST /v1/admin/connections             ConnectionRequest   Connection                   user
+//	GET  /v1/admin/connections/{ref}                           Connection                   user
+//	DELETE /v1/admin/connections/{ref}                         DisconnectReport             owner of the connection, admin
+//	GET  /v1/admin/providers                                   Page[Provider]               user
+//	PUT  /v1/admin/providers/{id}          ProviderRequest     Provider                     admin
 //	GET  /v1/admin/policies                                    Page[Policy]                 user
-//	PUT  /v1/admin/policies/{name}         PolicyRequest       Policy                       admin
+//	GET  /v1/admin/policies/{id}                               Policy                       user
+//	PUT  /v1/admin/policies/{id}           PolicyRequest       Policy                       admin; one's own: user
 //	POST /v1/admin/policies/check          PolicyRequest       PolicyCheck                  user
 //	GET  /v1/admin/freezes                                     Page[Freeze]                 user
-//	POST /v1/admin/freezes                 FreezeRequest       Freeze                       user
-//	DELETE /v1/admin/freezes/{id}                              Freeze                       admin
-//	GET  /v1/admin/events                  ?after= &limit=     Page[Event]                  auditor
-//	GET  /v1/admin/events/{seq}/proof                          Proof                        auditor
+//	POST /v1/admin/freezes                 FreezeRequest       Freeze                       owner of the thing, admin
+//	DELETE /v1/admin/freezes/{id}                              Freeze                       owner
+//	GET  /v1/admin/events                  ?before= &object= &actor= &verb= &limit= &cursor=  Page[Event]  auditor
+//	GET  /v1/admin/events/stream           ?after=             Event, one a message         auditor
 //	GET  /v1/admin/checkpoint                                  Checkpoint                   auditor
+//	GET  /v1/admin/audit/verify                                AuditReport                  auditor
+//	GET  /v1/admin/audit/prove             ?seq=               Proof                        auditor
+//	GET  /v1/admin/audit/export                                a line for each event        auditor
 //	GET  /v1/admin/doctor                                      Doctor                       admin
+//	GET  /v1/openapi.json                                      this list, as OpenAPI 3.1    anyone
 //	GET  /healthz, /readyz                                     Health                       anyone
+//
+// A {ref} is an id or a name, a policy's {id} is its id or its name. The
+// operator's socket serves all of /v1/admin, and of the rest what reads.
 //
 // Every error is a [Problem], except at the OAuth endpoints, whose errors are
 // a [TokenError].
@@ -75,7 +87,9 @@
 // needs a human is answered with 202 and an [Action] to wait for. A repeat that
 // attaches to an earlier held action is also answered with 202, whatever
 // became of it, and says so in Action.Replayed. Only held actions are
-// remembered: repeating one that ran at once runs it again.
+// remembered: repeating one that ran at once runs it again. One that ran and
+// brought no answer is a [Problem] with status 502, whose Reason is the state,
+// "failed" or "unknown", and whose Action is the id.
 //
 // # Waiting
 //
@@ -84,11 +98,12 @@
 // asks again. The event stream sends a message for each change of state:
 //
 //	event: action
-//	id: 1841
+//	id: 1790000000000000
 //	data: {"id":"act_…","state":"approved",…}
 //
 // whose id may be sent back as Last-Event-ID; the stream ends after the message
-// that is final.
+// that is final. A message "event: reconnect" says that the server ends the stream
+// for its own reasons: connect again, if need be with a fresh access token.
 package api
 
 // Headers of a raw answer: of POST /v1/actions?stream=1, and of
@@ -99,11 +114,16 @@ const (
 	HeaderUpstreamStatus = "Valetkey-Upstream-Status" // the upstream's HTTP status, decimal
 )
 
+// HeaderRequest is in every answer: the name of this request, as Problem.Instance
+// and the operator's log have it.
+const HeaderRequest = "Valetkey-Request"
+
 // Media types of the answers.
 const (
 	MediaJSON    = "application/json"
 	MediaProblem = "application/problem+json"
 	MediaEvents  = "text/event-stream"
+	MediaLines   = "application/x-ndjson" // the audit export
 )
 
 // MaxWaitSeconds is the largest value of ?wait=.

@@ -68,7 +68,7 @@ var reserved = []struct {
 	only []string
 	why  string
 }{
-	{"database/sql", []string{"internal/store", "internal/store/storetest"}, "SQL is the store's"},
+	{"database/sql", []string{"internal/store", "internal/store/storetest", "internal/vktest"}, "SQL is the store's"},
 	{"github.com/cedar-policy/cedar-go", []string{"internal/policy"}, "Cedar is policy's"},
 	{"unsafe", nil, "nobody needs it"},
 }

@@ -171,11 +171,11 @@ func (s *Server) held(ctx context.Context, c *call, out broker.Outcome) error {
 	var f *fault.Error
 	switch a.State {
 	case action.Proposed, action.Pending:
-		f = fault.New(fault.Forbidden, errApproval.Reason, fmt.Sprintf("A person has to approve this first, at %s ; wait for the action %s, then ask again with a fresh signature.", page, a.ID))
+		f = fault.New(fault.Forbidden, errApproval.Reason, fmt.Sprintf("A person has to approve this first, on the page %s. Wait for the action %s, then ask again with a fresh signature.", page, a.ID))
 	case action.Approved:
 		f = fault.New(fault.Forbidden, "approval_insufficient", fmt.Sprintf("The rules have become stricter since this was approved; cancel the action %s and ask again.", a.ID))
 	case action.Denied:
-		f = fault.New(fault.Forbidden, "denied", fmt.Sprintf("A person denied this; see %s .", page))
+		f = fault.New(fault.Forbidden, "denied", fmt.Sprintf("A person denied this; %s shows who and why.", page))
 	case action.Expired, action.Cancelled, action.Revoked:
 		f = fault.New(fault.Forbidden, string(a.State), fmt.Sprintf("The question whether to allow this ended unanswered or was withdrawn (%s); ask again.", a.State))
 	default:

@@ -53,13 +53,13 @@ func algorithms() []jwt.Alg {
 
 // document serves a public document that changes only with the program or its
 // key; an hour is what clients may be behind a rotation.
-func document(body []byte) http.Handler {
+func (s *Server) document(body []byte) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", api.MediaJSON)
 		w.Header().Set("Cache-Control", "public, max-age=3600")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if _, err := w.Write(body); err != nil {
-			slog.DebugContext(r.Context(), "answer not delivered", slog.Any("error", err))
+			s.Log.DebugContext(r.Context(), "answer not delivered", slog.Any("error", err))
 		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/api"
+	"github.com/valetkey/valetkey/internal/agent"
 	"github.com/valetkey/valetkey/internal/broker"
 	"github.com/valetkey/valetkey/internal/fault"
 	"github.com/valetkey/valetkey/internal/grant"
@@ -97,33 +98,28 @@ var noConnection = said{http.StatusUnauthorized, codeNoConnection,
 
 // words are the reasons whose code does not follow from their kind.
 var words = map[string]said{
-	"invalid_client": {http.StatusUnauthorized, "invalid_client",
+	agent.ErrUnauthenticated.Reason: {http.StatusUnauthorized, "invalid_client",
 		"The agent could not be authenticated. Check the client id, the key id, that the key is registered and that the signature is made with it."},
-	"agent_suspended":                {http.StatusUnauthorized, "invalid_client", ""},
-	grant.ErrNone.Reason:             noConnection,
-	grant.ErrExpired.Reason:          noConnection,
-	grant.ErrRevoked.Reason:          noConnection,
-	vault.ErrUnknown.Reason:          noConnection,
-	vault.ErrRevoked.Reason:          noConnection,
-	user.ErrUnknown.Reason:           noConnection,
-	vault.ErrNeedsReauth.Reason:      {http.StatusUnauthorized, codeReauth, "Refresh Token flow for the Federated Connection failed. The provider no longer accepts this connection; its owner has to connect the account again."},
-	broker.ErrScopes.Reason:          {http.StatusBadRequest, "invalid_scope", ""},
-	user.ErrPending.Reason:           {http.StatusBadRequest, "authorization_pending", ""},
-	user.ErrSlowDown.Reason:          {http.StatusBadRequest, "slow_down", ""},
-	user.ErrDenied.Reason:            {http.StatusBadRequest, codeAccessDenied, ""},
-	user.ErrExpired.Reason:           {http.StatusBadRequest, "expired_token", ""},
-	errApproval.Reason:               {http.StatusForbidden, codeApproval, ""},
-	errGrantType.Reason:              {http.StatusBadRequest, "unsupported_grant_type", ""},
-	errAudience.Reason:               {http.StatusBadRequest, codeInvalidTarget, ""},
-	errClientSecret.Reason:           {http.StatusUnauthorized, "invalid_client", ""},
-	errNoAssertion.Reason:            {http.StatusUnauthorized, "invalid_client", ""},
-	errDeviceClient.Reason:           {http.StatusUnauthorized, "invalid_client", ""},
-	errUnsupportedTokenType.Reason:   {http.StatusBadRequest, "unsupported_token_type", ""},
-	vault.ErrProvider.Reason:         {http.StatusBadRequest, codeInvalidTarget, ""},
-	"owner_suspended":                {http.StatusForbidden, codeAccessDenied, ""},
-	broker.ErrKeyReused.Reason:       {http.StatusBadRequest, "invalid_request", ""},
-	errUnsupportedSubject.Reason:     {http.StatusBadRequest, "invalid_request", ""},
-	errUnsupportedRequested().Reason: {http.StatusBadRequest, "invalid_request", ""},
+	agent.ErrSuspended.Reason:   {http.StatusUnauthorized, "invalid_client", ""},
+	grant.ErrNone.Reason:        noConnection,
+	grant.ErrExpired.Reason:     noConnection,
+	grant.ErrRevoked.Reason:     noConnection,
+	vault.ErrUnknown.Reason:     noConnection,
+	vault.ErrRevoked.Reason:     noConnection,
+	user.ErrUnknown.Reason:      noConnection,
+	vault.ErrNeedsReauth.Reason: {http.StatusUnauthorized, codeReauth, "Refresh Token flow for the Federated Connection failed. The provider no longer accepts this connection; its owner has to connect the account again."},
+	broker.ErrScopes.Reason:     {http.StatusBadRequest, "invalid_scope", ""},
+	user.ErrPending.Reason:      {http.StatusBadRequest, "authorization_pending", ""},
+	user.ErrSlowDown.Reason:     {http.StatusBadRequest, "slow_down", ""},
+	user.ErrDenied.Reason:       {http.StatusBadRequest, codeAccessDenied, ""},
+	user.ErrExpired.Reason:      {http.StatusBadRequest, "expired_token", ""},
+	errApproval.Reason:          {http.StatusForbidden, codeApproval, ""},
+	errGrantType.Reason:         {http.StatusBadRequest, "unsupported_grant_type", ""},
+	errAudience.Reason:          {http.StatusBadRequest, codeInvalidTarget, ""},
+	errClientSecret.Reason:      {http.StatusUnauthorized, "invalid_client", ""},
+	errNoAssertion.Reason:       {http.StatusUnauthorized, "invalid_client", ""},
+	errDeviceClient.Reason:      {http.StatusUnauthorized, "invalid_client", ""},
+	vault.ErrProvider.Reason:    {http.StatusBadRequest, codeInvalidTarget, ""},
 }
 
 // kinds are the words for every other reason.
@@ -157,7 +153,7 @@ func (c *call) render(err error) refusal {
 	f := fault.From(err)
 	say, retry := kinds(f.Kind)
 	if exact, ok := words[f.Reason]; ok {
-		say = exact
+		say, retry = exact, 0
 	}
 	if _, failed := errors.AsType[clientError](err); failed && (f.Kind == fault.Invalid || f.Kind == fault.Unauthenticated) {
 		say.status, say.code = http.StatusUnauthorized, "invalid_client"

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 
-	"github.com/valetkey/valetkey/internal/fault"
 	"github.com/valetkey/valetkey/internal/user"
 	"github.com/valetkey/valetkey/secret"
 )
-
-var errUnsupportedTokenType = fault.New(fault.Invalid, "unsupported_token_type", "Only access tokens are issued here; leave out token_type_hint, or set it to access_token.")
 
 // revoke ends a token (RFC 7009). An agent ends its own access tokens and
 // proves itself as everywhere; a command line ends its own session by showing

@@ -36,9 +36,9 @@ func (s *Server) Routes(mux *http.ServeMux) {
 	mux.Handle("POST /oauth/device/code", s.handle(surfaceDevice, s.beginDevice))
 
 	metadata := s.metadata()
-	mux.Handle("GET /.well-known/openid-configuration", document(metadata))
-	mux.Handle("GET /.well-known/oauth-authorization-server", document(metadata))
-	mux.Handle("GET /.well-known/jwks.json", document(s.Signer.JWKS()))
+	mux.Handle("GET /.well-known/openid-configuration", s.document(metadata))
+	mux.Handle("GET /.well-known/oauth-authorization-server", s.document(metadata))
+	mux.Handle("GET /.well-known/jwks.json", s.document(s.Signer.JWKS()))
 }
 
 // The surfaces by which refusals are told apart in the log.

@@ -141,3 +141,15 @@ func (s *Server) RevokeEverything(login string) {
 	defer s.mu.Unlock()
 	s.authority.killAll(login, true)
 }
+
+// ExpireAccess ends the access tokens of a user before their time, and leaves
+// the refresh tokens: the provider changed its mind about a lifetime.
+func (s *Server) ExpireAccess(login string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.authority.access {
+		if strings.EqualFold(t.family.login, login) {
+			t.expiresAt = time.Unix(0, 1)
+		}
+	}
+}

@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,7 +60,6 @@ const (
 	endIntentQ   = `delete from intents where org = $1 and action = $2`
 	putPayloadQ  = `insert into payloads (org, action, part, sealed) values ($1, $2, $3, $4) on conflict (org, action, part) do update set sealed = excluded.sealed`
 	payloadQ     = `select sealed from payloads where org = $1 and action = $2 and part = $3`
-	countOpenQ   = `select count(*) from approvals where org = $1 and agent = $2 and status = 'open'`
 )
 
 // Begin records the intent of an inline action, or a vending.
@@ -107,23 +108,24 @@ func (s *Actions) Hold(ctx context.Context, h broker.Hold) error {
 			return err
 		}
 		a := h.Action
-		var open int
-		if err := tx.QueryRowContext(tx.ctx, countOpenQ, string(a.Org), string(a.Agent)).Scan(&open); err != nil {
-			return fmt.Errorf("count open approvals: %w", err)
-		}
-		if open >= h.MaxOpen {
-			return broker.ErrTooMany
-		}
 		// The look-up before this ran outside the transaction: look again.
 		byKey, byEffect, err := repeats(tx.ctx, tx.db, tx, a.Org, a.Agent, a.Key, a.Effect)
 		if err != nil {
 			return err
 		}
-		if again := byKey; again != nil && again.Attaches(a.CreatedAt) {
+		if byKey != nil && byKey.Attaches(a.CreatedAt) {
 			return broker.ErrRaced
 		}
-		if again := byEffect; a.Key == "" && again != nil && again.Attaches(a.CreatedAt) {
+		if a.Key == "" && byEffect != nil && byEffect.Attaches(a.CreatedAt) {
 			return broker.ErrRaced
+		}
+		if open, err := openApprovals(tx, a); err != nil {
+			return err
+		} else if open >= h.MaxOpen {
+			return broker.ErrTooMany
+		}
+		if err := confirmHold(tx, a, h.MaxOpen); err != nil {
+			return err
 		}
 		tx.Emit(h.Events...)
 		if err := actions.insert(tx, a); err != nil {
@@ -134,6 +136,58 @@ func (s *Actions) Hold(ctx context.Context, h broker.Hold) error {
 		}
 		return putPayload(tx, a.Org, a.ID, "request", h.Request)
 	})
+}
+
+const (
+	countOpenQ = `select count(*) from approvals where org = $1 and agent = $2 and status = 'open'`
+	alikeQ     = `select id from actions where org = $1 and agent = $2 and created_at >= $3 and (effect = $4 or idempotency = $5 and idempotency <> '')`
+)
+
+func openApprovals(tx *Tx, a *action.Action) (int, error) {
+	var open int
+	if err := tx.QueryRowContext(tx.ctx, countOpenQ, string(a.Org), string(a.Agent)).Scan(&open); err != nil {
+		return 0, fmt.Errorf("count open approvals: %w", err)
+	}
+	return open, nil
+}
+
+// holdSkew is how far apart the clocks of two replicas may be for each to see
+// what the other stores at the same moment.
+const holdSkew = time.Hour
+
+// confirmHold makes sure that no other replica held a repeat of a, or filled
+// the agent's cap, while this transaction ran.
+func confirmHold(tx *Tx, a *action.Action, most int) error {
+	if !tx.db.engine.shared() {
+		return nil
+	}
+	alike := func() ([]id.Action, error) {
+		return actionIDs(tx.ctx, tx, alikeQ, string(a.Org), string(a.Agent), micros(a.CreatedAt.Add(-holdSkew)), a.Effect[:], a.Key)
+	}
+	before, err := alike()
+	if err != nil {
+		return err
+	}
+	b := tx.batch
+	b.held = append(b.held, a.ID)
+	tx.confirm(func() error {
+		after, err := alike()
+		if err != nil {
+			return err
+		}
+		for _, other := range after {
+			if !slices.Contains(before, other) && !slices.Contains(b.held, other) {
+				return fmt.Errorf("hold %s: %w", a.ID, errStale)
+			}
+		}
+		if open, err := openApprovals(tx, a); err != nil {
+			return err
+		} else if open > most {
+			return fmt.Errorf("hold %s: %w", a.ID, errStale)
+		}
+		return nil
+	})
+	return nil
 }
 
 func putPayload(tx *Tx, org id.Org, a id.Action, part string, sealed []byte) error {
@@ -202,8 +256,11 @@ func (s *Actions) Move(ctx context.Context, org id.Org, a id.Action, m broker.Mo
 func (s *Actions) Payload(ctx context.Context, org id.Org, a id.Action, part string) ([]byte, error) {
 	var sealed []byte
 	err := s.db.reader.QueryRowContext(ctx, payloadQ, string(org), string(a), part).Scan(&sealed)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, broker.ErrNoPayload
+	}
 	if err != nil {
-		return nil, broker.ErrNoPayload.Because(err)
+		return nil, fmt.Errorf("read %s of %s: %w", part, a, err)
 	}
 	return sealed, nil
 }
@@ -215,20 +272,20 @@ func (s *Actions) Repeats(ctx context.Context, org id.Org, a id.Agent, key strin
 
 func repeats(ctx context.Context, db *DB, q queries, org id.Org, a id.Agent, key string, effect action.Digest) (byKey, byEffect *action.Action, err error) {
 	if key != "" {
-		byKey, err = actions.one(ctx, db, q, "where org = $1 and agent = $2 and idempotency = $3 order by created_at desc limit 1", string(org), string(a), key)
+		byKey, err = actions.one(ctx, db, q, "where org = $1 and agent = $2 and idempotency = $3 order by created_at desc, id desc limit 1", string(org), string(a), key)
 		if err != nil && !errors.Is(err, errNotFound) {
 			return nil, nil, err
 		}
 	}
-	byEffect, err = actions.one(ctx, db, q, "where org = $1 and agent = $2 and effect = $3 order by created_at desc limit 1", string(org), string(a), effect[:])
+	byEffect, err = actions.one(ctx, db, q, "where org = $1 and agent = $2 and effect = $3 and idempotency = '' order by created_at desc, id desc limit 1", string(org), string(a), effect[:])
 	if err != nil && !errors.Is(err, errNotFound) {
 		return nil, nil, err
 	}
 	return byKey, byEffect, nil
 }
 
-func (s *Actions) ids(ctx context.Context, q string, args ...any) ([]id.Action, error) {
-	rows, err := s.db.reader.QueryContext(ctx, q, args...)
+func actionIDs(ctx context.Context, q queries, text string, args ...any) ([]id.Action, error) {
+	rows, err := q.QueryContext(ctx, text, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list actions: %w", err)
 	}
@@ -256,21 +313,21 @@ const (
 
 // Approved lists actions to execute.
 func (s *Actions) Approved(ctx context.Context, org id.Org, limit int) ([]id.Action, error) {
-	return s.ids(ctx, approvedQ, string(org), limit)
+	return actionIDs(ctx, s.db.reader, approvedQ, string(org), limit)
 }
 
 // Overdue lists open actions whose time is up.
 func (s *Actions) Overdue(ctx context.Context, org id.Org, now time.Time, limit int) ([]id.Action, error) {
-	return s.ids(ctx, overdueQ, micros(now), string(org), limit)
+	return actionIDs(ctx, s.db.reader, overdueQ, micros(now), string(org), limit)
 }
 
 // Orphans lists executions that began before the given time and have no
 // outcome.
 func (s *Actions) Orphans(ctx context.Context, org id.Org, before time.Time) (held, inline []id.Action, err error) {
-	if held, err = s.ids(ctx, stuckQ, string(org), micros(before)); err != nil {
+	if held, err = actionIDs(ctx, s.db.reader, stuckQ, string(org), micros(before)); err != nil {
 		return nil, nil, err
 	}
-	inline, err = s.ids(ctx, intentsQ, string(org), micros(before))
+	inline, err = actionIDs(ctx, s.db.reader, intentsQ, string(org), micros(before))
 	return held, inline, err
 }
 
@@ -286,7 +343,7 @@ func (s *Actions) Inbox(ctx context.Context, org id.Org, u id.User, status appro
 		where = append(where, fmt.Sprintf("created_at < $%d", len(args)))
 	}
 	args = append(args, limit)
-	ps, err := approvals.many(ctx, s.db, s.db.reader, "where "+strings.Join(where, " and ")+fmt.Sprintf(" order by created_at desc limit $%d", len(args)), args...)
+	ps, err := approvals.many(ctx, s.db, s.db.reader, "where "+strings.Join(where, " and ")+fmt.Sprintf(" order by created_at desc, id desc limit $%d", len(args)), args...)
 	if err != nil {
 		return nil, err
 	}
@@ -307,7 +364,7 @@ func (s *Actions) OfAgent(ctx context.Context, org id.Org, a id.Agent, before ti
 	if !before.IsZero() {
 		until = micros(before)
 	}
-	return actions.many(ctx, s.db, s.db.reader, "where org = $1 and agent = $2 and created_at < $3 order by created_at desc limit $4", string(org), string(a), until, limit)
+	return actions.many(ctx, s.db, s.db.reader, "where org = $1 and agent = $2 and created_at < $3 order by created_at desc, id desc limit $4", string(org), string(a), until, limit)
 }
 
 // ByApproval finds the action of an approval, present or past.
@@ -323,37 +380,71 @@ func (s *Actions) ByApproval(ctx context.Context, org id.Org, p id.Approval) (br
 	return broker.Held{Action: a, Approval: ap}, nil
 }
 
+// sweepPiece is how many rows one change of a sweep takes: few enough that
+// nobody else notices the wait.
+const sweepPiece = 500
+
 const (
-	sweepSpentQ   = `delete from spent where until < $1`
-	sweepFlowsQ   = `delete from flows where expires_at < $1`
-	sweepDevicesQ = `delete from devices where expires_at < $1`
-	sweepTokensQ  = `delete from agent_tokens where expires_at < $1`
-	dropPayloadQ  = `delete from payloads where org = $1 and action = $2`
+	sweepSpentQ      = `delete from spent where (agent, jti) in (select agent, jti from spent where until < $1 order by until limit $2)`
+	sweepFlowsQ      = `delete from flows where (org, id) in (select org, id from flows where expires_at < $1 order by expires_at limit $2)`
+	sweepDevicesQ    = `delete from devices where hash in (select hash from devices where expires_at < $1 order by expires_at limit $2)`
+	sweepTokensQ     = `delete from agent_tokens where (org, id) in (select org, id from agent_tokens where expires_at < $1 order by expires_at limit $2)`
+	sweepCeremoniesQ = `delete from ceremonies where hash in (select hash from ceremonies where expires_at < $1 order by expires_at limit $2)`
+	dropPayloadQ     = `delete from payloads where org = $1 and action = $2`
 )
+
+// deviceKept is how long after its end a device authorization still answers
+// that it has ended.
+const deviceKept = time.Hour
 
 // Sweep drops what has outlived its use.
 func (s *Actions) Sweep(ctx context.Context, org id.Org, ended, now time.Time) error {
-	return s.db.write(ctx, func(tx *Tx) error {
-		for _, q := range []string{sweepSpentQ, sweepFlowsQ, sweepDevicesQ, sweepTokensQ} {
-			if _, err := tx.ExecContext(tx.ctx, q, micros(now)); err != nil {
-				return fmt.Errorf("sweep: %w", err)
+	for _, old := range []struct {
+		text  string
+		until time.Time
+	}{
+		{sweepSpentQ, now}, {sweepFlowsQ, now}, {sweepDevicesQ, now.Add(-deviceKept)}, {sweepTokensQ, now}, {sweepCeremoniesQ, now},
+	} {
+		if err := s.sweep(ctx, func(tx *Tx) (int64, error) {
+			res, err := tx.ExecContext(tx.ctx, old.text, micros(old.until), sweepPiece)
+			if err != nil {
+				return 0, fmt.Errorf("sweep: %w", err)
 			}
-		}
-		old, err := actions.many(tx.ctx, tx.db, tx, "where payload_kept = 1 and finished_at > 0 and finished_at < $1 and org = $2 order by finished_at limit 500", micros(ended), string(org))
-		if err != nil {
+			return res.RowsAffected()
+		}); err != nil {
 			return err
+		}
+	}
+	return s.sweep(ctx, func(tx *Tx) (int64, error) {
+		old, err := actions.many(tx.ctx, tx.db, tx, "where payload_kept = 1 and finished_at > 0 and finished_at < $1 and org = $2 order by finished_at limit $3", micros(ended), string(org), sweepPiece)
+		if err != nil {
+			return 0, err
 		}
 		for _, a := range old {
 			a.PayloadKept = false
 			if err := actions.update(tx, a); err != nil {
-				return err
+				return 0, err
 			}
 			if _, err := tx.ExecContext(tx.ctx, dropPayloadQ, string(org), string(a.ID)); err != nil {
-				return fmt.Errorf("sweep payloads: %w", err)
+				return 0, fmt.Errorf("sweep payloads: %w", err)
 			}
 		}
-		return nil
+		return int64(len(old)), nil
 	})
+}
+
+// sweep runs piece, a change each time, until there is no whole one left.
+func (s *Actions) sweep(ctx context.Context, piece func(*Tx) (int64, error)) error {
+	for {
+		var n int64
+		err := s.db.write(ctx, func(tx *Tx) (err error) {
+			n, err = piece(tx)
+			return err
+		})
+		if err != nil || n < sweepPiece {
+			return err
+		}
+	}
 }
 
 // Policies implements [broker.PolicyStore].

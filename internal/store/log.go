@@ -2,9 +2,9 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -14,10 +14,11 @@ import (
 )
 
 // eventLog is the writer's side of the audit log: it holds the frontier of the
-// tree in memory and appends to it inside the writer's transaction.
+// tree in memory and appends to it inside the writer's transaction. Only the
+// writer uses it.
 type eventLog struct {
 	frontier audit.Frontier
-	engine   engine
+	texts    map[insertText]string
 }
 
 const (
@@ -26,97 +27,133 @@ const (
 	setHeadQ    = `update audit_head set root = $1 where id = 1`
 	readHashQ   = `select idx, hash from audit_hashes where idx in (%s)`
 	eventRangeQ = `select seq, leaf from audit_events where seq >= $1 and seq < $2 order by seq`
+
+	insertEventsQ = `insert into audit_events (seq, at, org, verb, actor, object, subject, leaf) values `
+	insertHashesQ = `insert into audit_hashes (idx, hash) values `
 )
 
-// append writes events and the new head into tx. The head is taken last, and
-// so held only to the commit: sequence order is commit order, without gaps.
-// undo puts the frontier back when the commit fails.
-func (l *eventLog) append(ctx context.Context, tx *sql.Tx, events []audit.Event) (undo func(), err error) {
-	before := l.frontier
-	undo = func() { l.frontier = before }
+// storedHash is one hash and where it is stored.
+type storedHash struct {
+	index int64
+	hash  tlog.Hash
+}
+
+// append writes events and the new head into tx and returns the frontier after
+// them, which counts once tx has committed, with the first hash stored. The
+// head is taken last, and so held only to the commit: sequence order is commit
+// order, without gaps.
+func (l *eventLog) append(ctx context.Context, tx queries, events []audit.Event) (audit.Frontier, *storedHash, error) {
+	from := l.frontier
 	if len(events) == 0 {
-		return undo, nil
+		return from, nil, nil
 	}
 	var size int64
 	n := int64(len(events))
 	if err := tx.QueryRowContext(ctx, takeHeadQ, n, n).Scan(&size); err != nil {
-		return undo, fmt.Errorf("take audit head: %w", err)
+		return from, nil, fmt.Errorf("take audit head: %w", err)
 	}
-	if size != l.frontier.Size() {
+	if size != from.Size() {
 		// Another replica has appended since.
-		if l.frontier, err = audit.Restore(size, hashReader{ctx, tx}); err != nil {
-			return undo, err
+		var err error
+		if from, err = audit.Restore(size, hashReader{ctx, tx}); err != nil {
+			return from, nil, err
 		}
 	}
-	next, b, err := l.frontier.Append(events)
+	next, b, err := from.Append(events)
 	if err != nil {
-		return undo, err
+		return from, nil, err
 	}
-	if err := insertEvents(ctx, tx, b); err != nil {
-		return undo, err
+	if err := l.insertEvents(ctx, tx, b); err != nil {
+		return from, nil, err
 	}
-	if err := insertHashes(ctx, tx, b); err != nil {
-		return undo, err
+	if err := l.insertHashes(ctx, tx, b); err != nil {
+		return from, nil, err
 	}
 	if _, err := tx.ExecContext(ctx, setHeadQ, b.Head.Root[:]); err != nil {
-		return undo, fmt.Errorf("set audit head: %w", err)
+		return from, nil, fmt.Errorf("set audit head: %w", err)
 	}
-	l.frontier = next
-	return undo, nil
+	return next, &storedHash{b.FirstHash, b.Hashes[0]}, nil
 }
 
-// chunk is how many rows one insert statement carries: enough to save round
-// trips, few enough that the number of different statements stays small.
-const chunk = 32
-
-func insertEvents(ctx context.Context, tx *sql.Tx, b audit.Batch) error {
-	for at := 0; at < len(b.Events); at += chunk {
-		end := min(at+chunk, len(b.Events))
-		args := make([]any, 0, 8*(end-at))
-		for i := at; i < end; i++ {
-			e := b.Events[i]
+func (l *eventLog) insertEvents(ctx context.Context, tx queries, b audit.Batch) error {
+	for at := 0; at < len(b.Events); {
+		rows := piece(len(b.Events) - at)
+		args := make([]any, 0, 8*rows)
+		for i := at; i < at+rows; i++ {
+			e := &b.Events[i]
 			args = append(args, e.Seq, micros(e.At), string(e.Org), e.Verb, e.Actor, e.Object, e.Subject, string(b.Encoded[i]))
 		}
-		q := `insert into audit_events (seq, at, org, verb, actor, object, subject, leaf) values ` + marks(end-at, 8)
-		if _, err := tx.ExecContext(ctx, q, args...); err != nil {
+		if _, err := tx.ExecContext(ctx, l.insert(insertEventsQ, rows, 8), args...); err != nil {
 			return fmt.Errorf("append audit events: %w", err)
 		}
+		at += rows
 	}
 	return nil
 }
 
-func insertHashes(ctx context.Context, tx *sql.Tx, b audit.Batch) error {
-	for at := 0; at < len(b.Hashes); at += 2 * chunk {
-		end := min(at+2*chunk, len(b.Hashes))
-		args := make([]any, 0, 2*(end-at))
-		for i := at; i < end; i++ {
+func (l *eventLog) insertHashes(ctx context.Context, tx queries, b audit.Batch) error {
+	for at := 0; at < len(b.Hashes); {
+		rows := piece(len(b.Hashes) - at)
+		args := make([]any, 0, 2*rows)
+		for i := at; i < at+rows; i++ {
 			args = append(args, b.FirstHash+int64(i), b.Hashes[i][:])
 		}
-		q := `insert into audit_hashes (idx, hash) values ` + marks(end-at, 2)
-		if _, err := tx.ExecContext(ctx, q, args...); err != nil {
+		if _, err := tx.ExecContext(ctx, l.insert(insertHashesQ, rows, 2), args...); err != nil {
 			return fmt.Errorf("append audit hashes: %w", err)
 		}
+		at += rows
 	}
 	return nil
+}
+
+// maxPiece is how many rows one insert statement carries at most.
+const maxPiece = 32
+
+// piece is how many of the remaining rows the next statement carries: a power
+// of two, so that there are few different statements to compile.
+func piece(left int) int {
+	n := maxPiece
+	for n > left {
+		n /= 2
+	}
+	return n
+}
+
+type insertText struct {
+	into string
+	rows int
+}
+
+func (l *eventLog) insert(into string, rows, width int) string {
+	k := insertText{into, rows}
+	q, ok := l.texts[k]
+	if !ok {
+		if l.texts == nil {
+			l.texts = make(map[insertText]string)
+		}
+		q = into + marks(rows, width)
+		l.texts[k] = q
+	}
+	return q
 }
 
 // marks is "($1, $2), ($3, $4)" for rows of width columns.
 func marks(rows, width int) string {
-	var b strings.Builder
+	b := make([]byte, 0, 6*rows*width)
 	for i := range rows {
 		if i > 0 {
-			b.WriteString(", ")
+			b = append(b, ", "...)
 		}
-		b.WriteByte('(')
+		b = append(b, '(')
 		for j := range width {
 			if j > 0 {
-				b.WriteString(", ")
+				b = append(b, ", "...)
 			}
-			fmt.Fprintf(&b, "$%d", i*width+j+1)
+			b = strconv.AppendInt(append(b, '$'), int64(i*width+j+1), 10)
 		}
-		b.WriteByte(')')
+		b = append(b, ')')
 	}
-	return b.String()
+	return string(b)
 }
 
 // hashReader reads stored hashes of the tree.
@@ -249,6 +286,9 @@ type Query struct {
 
 // Select runs a query.
 func (l *Log) Select(ctx context.Context, s Query) ([]audit.Event, error) {
+	if !findable([]any{s.Object, s.Actor, s.Verb}) {
+		return nil, nil
+	}
 	where, args := []string{"org = $1"}, []any{string(s.Org)}
 	add := func(cond string, arg any) {
 		args = append(args, arg)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"iter"
+	"math"
 	"strconv"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -27,7 +28,7 @@ func (l *Log) Snapshot(ctx context.Context) (*Snapshot, error) {
 	if l.db.engine.name() == "sqlite" {
 		opts = &sql.TxOptions{ReadOnly: true} // a read transaction is a snapshot
 	}
-	tx, err := l.db.reader.BeginTx(ctx, opts)
+	tx, err := l.db.readers.BeginTx(ctx, opts)
 	if err != nil {
 		return nil, fmt.Errorf("open audit snapshot: %w", err)
 	}
@@ -47,65 +48,92 @@ func (s *Snapshot) Close() error { return s.tx.Rollback() }
 // Head implements [audit.Source].
 func (s *Snapshot) Head(context.Context) (audit.Head, error) { return s.head, nil }
 
+// Records and hashes are read in pages, each whole before the next: on
+// PostgreSQL a connection has one answer open at a time, and who verifies
+// reads both at once.
 const (
-	recordsQ = `select seq, at, org, verb, actor, object, subject, leaf from audit_events order by seq`
-	hashesQ  = `select hash from audit_hashes order by idx`
+	page     = 1000
+	recordsQ = `select seq, at, org, verb, actor, object, subject, leaf from audit_events where seq > $1 order by seq limit $2`
+	hashesQ  = `select idx, hash from audit_hashes where idx > $1 order by idx limit $2`
 )
 
 // Records implements [audit.Source].
 func (s *Snapshot) Records(ctx context.Context) iter.Seq2[audit.Record, error] {
-	return func(yield func(audit.Record, error) bool) {
-		rows, err := s.tx.QueryContext(ctx, recordsQ)
+	return pages(func(after int64) ([]audit.Record, int64, error) {
+		rows, err := s.tx.QueryContext(ctx, recordsQ, after, page)
 		if err != nil {
-			yield(audit.Record{}, fmt.Errorf("read audit events: %w", err))
-			return
+			return nil, 0, fmt.Errorf("read audit events: %w", err)
 		}
 		defer rows.Close()
+		var out []audit.Record
 		for rows.Next() {
 			var r audit.Record
 			var at int64
 			var org, verb, actor, object, subject, leaf string
 			if err := rows.Scan(&r.Seq, &at, &org, &verb, &actor, &object, &subject, &leaf); err != nil {
-				yield(audit.Record{}, fmt.Errorf("read audit events: %w", err))
-				return
+				return nil, 0, fmt.Errorf("read audit events: %w", err)
 			}
 			r.Encoded = []byte(leaf)
 			r.Columns = map[string]string{
 				"at": strconv.FormatInt(at, 10), "org": org, "verb": verb, "actor": actor, "object": object, "subject": subject,
 			}
-			if !yield(r, nil) {
-				return
-			}
+			out, after = append(out, r), r.Seq
 		}
 		if err := rows.Err(); err != nil {
-			yield(audit.Record{}, fmt.Errorf("read audit events: %w", err))
+			return nil, 0, fmt.Errorf("read audit events: %w", err)
 		}
-	}
+		return out, after, nil
+	})
 }
 
 // Hashes implements [audit.Source].
 func (s *Snapshot) Hashes(ctx context.Context) iter.Seq2[tlog.Hash, error] {
-	return func(yield func(tlog.Hash, error) bool) {
-		rows, err := s.tx.QueryContext(ctx, hashesQ)
+	return pages(func(after int64) ([]tlog.Hash, int64, error) {
+		rows, err := s.tx.QueryContext(ctx, hashesQ, after, page)
 		if err != nil {
-			yield(tlog.Hash{}, fmt.Errorf("read audit hashes: %w", err))
-			return
+			return nil, 0, fmt.Errorf("read audit hashes: %w", err)
 		}
 		defer rows.Close()
+		var out []tlog.Hash
 		for rows.Next() {
 			var b []byte
-			if err := rows.Scan(&b); err != nil {
-				yield(tlog.Hash{}, fmt.Errorf("read audit hashes: %w", err))
-				return
+			if err := rows.Scan(&after, &b); err != nil {
+				return nil, 0, fmt.Errorf("read audit hashes: %w", err)
 			}
+			// One of another length is not equal to the hash that it stands for.
 			var h tlog.Hash
-			copy(h[:], b)
-			if !yield(h, nil) {
-				return
+			if len(b) == tlog.HashSize {
+				copy(h[:], b)
 			}
+			out = append(out, h)
 		}
 		if err := rows.Err(); err != nil {
-			yield(tlog.Hash{}, fmt.Errorf("read audit hashes: %w", err))
+			return nil, 0, fmt.Errorf("read audit hashes: %w", err)
+		}
+		return out, after, nil
+	})
+}
+
+// pages yields what read returns for growing keys, until it returns nothing.
+// Keys below zero are wrong, and therefore read too.
+func pages[T any](read func(after int64) ([]T, int64, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for after := int64(math.MinInt64); ; {
+			got, last, err := read(after)
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			for _, v := range got {
+				if !yield(v, nil) {
+					return
+				}
+			}
+			if len(got) < page {
+				return
+			}
+			after = last
 		}
 	}
 }

@@ -30,13 +30,15 @@ type field struct {
 type cell struct {
 	field *field
 	raw   []byte
+	err   error
 }
 
-// Scan implements [sql.Scanner].
+// Scan implements [sql.Scanner]. It never fails: whether the row is authentic
+// has to be known before it matters that a value cannot be read.
 func (c *cell) Scan(src any) error {
 	c.raw = macField(src)
 	if err := c.field.set(src); err != nil {
-		return fmt.Errorf("column %s: %w", c.field.col, err)
+		c.err = fmt.Errorf("column %s: %w", c.field.col, err)
 	}
 	return nil
 }
@@ -337,11 +339,12 @@ func (t *table[T]) scan(db *DB, row interface{ Scan(...any) error }) (*T, error)
 	if t.signed {
 		dst = append(dst, &mac)
 	}
-	err := row.Scan(dst...)
-	if errors.Is(err, sql.ErrNoRows) {
+	if err := row.Scan(dst...); errors.Is(err, sql.ErrNoRows) {
 		return nil, errNotFound
+	} else if err != nil {
+		return nil, fmt.Errorf("read %s: %w", t.name, err)
 	}
-	if t.signed && whole(cells) {
+	if t.signed {
 		raw := make([][]byte, len(cells))
 		for i := range cells {
 			raw[i] = cells[i].raw
@@ -353,11 +356,14 @@ func (t *table[T]) scan(db *DB, row interface{ Scan(...any) error }) (*T, error)
 			return nil, fmt.Errorf("read %s: %w", t.name, errForged)
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", t.name, err)
+	for i := range cells {
+		if err := cells[i].err; err != nil {
+			return nil, fmt.Errorf("read %s: %w", t.name, err)
+		}
 	}
 	return v, nil
 }
+
 // one reads the record that where selects; where is everything after "from".
 func (t *table[T]) one(ctx context.Context, db *DB, q queries, where string, args ...any) (*T, error) {
 	if !findable(args) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/fault"
+	"github.com/valetkey/valetkey/internal/id"
 )
 
 // maxBatch is how many changes share a transaction. A batch is whatever has
@@ -173,6 +174,7 @@ type batch struct {
 	checks []func() error
 	epoch  int64 // which changes were checked against, or -1
 	moved  bool
+	held   []id.Action // actions stored by changes of this batch
 }
 
 // commit runs changes in one transaction and answers them; it returns those

@@ -163,9 +163,6 @@ func TestSession(t *testing.T) {
 	at(29*time.Minute, user.Browser, "")
 	at(58*time.Minute, user.Browser, "") // it was touched
 	at(58*time.Minute+30*time.Minute, user.Browser, "login_required")
-	for h := 1; h < 24; h++ {
-		at(time.Hour+time.Duration(h)*25*time.Minute, user.Browser, map[bool]string{true: "login_required"}[h > 26])
-	}
 	for _, b := range []secret.Text{{}, secret.New(""), secret.New("vks_x"), secret.Random(32)} {
 		_, err := w.svc.Authenticate(w.ctx, b, user.Browser, w.now)
 		wantReason(t, err, "login_required")

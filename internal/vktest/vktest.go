@@ -4,6 +4,7 @@ package vktest
 
 import (
 	"context"
+	"database/sql"
 	"log/slog"
 	"net"
 	"net/http"
@@ -36,13 +37,19 @@ type World struct {
 	stop func()
 }
 
-// New starts a World; the test's end stops it.
-func New(t *testing.T) *World { return Start(t, func(*config.Config) {}) }
+// Option changes a World before it starts.
+type Option func(*config.Config, *sandbox.Options)
 
-// Start is New with a changed configuration.
-func Start(t *testing.T, change func(*config.Config)) *World {
+// New starts a World; the test's end stops it.
+func New(t *testing.T, options ...Option) *World {
 	t.Helper()
-	up := sandbox.New(sandbox.Options{ClientID: "sandbox-client", ClientSecret: secret.New("sandbox-client-secret")})
+	opts := sandbox.Options{ClientID: "sandbox-client", ClientSecret: secret.New("sandbox-client-secret")}
+	cfg := config.Default()
+	cfg.Data = filepath.Join(t.TempDir(), "data")
+	for _, o := range options {
+		o(&cfg, &opts)
+	}
+	up := sandbox.New(opts)
 	upstream := httptest.NewServer(up.Handler())
 	t.Cleanup(upstream.Close)
 
@@ -54,11 +61,8 @@ func Start(t *testing.T, change func(*config.Config)) *World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	cfg := config.Default()
-	cfg.Data, cfg.Listen, cfg.PublicURL = filepath.Join(dir, "data"), listener.Addr().String(), "http://localhost:"+port+"/"
+	cfg.Listen, cfg.PublicURL = listener.Addr().String(), "http://localhost:"+port+"/"
 	cfg.AllowInternal = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-	change(&cfg)
 	if err := cfg.Check(); err != nil {
 		t.Fatal(err)
 	}
@@ -89,6 +93,23 @@ func (w *World) start(listener net.Listener) {
 			w.t.Errorf("close: %v", err)
 		}
 		w.stop = func() {}
+	}
+}
+
+// Tamper changes the database behind the server's back.
+func Tamper(t *testing.T, cfg config.Config, statement string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(cfg.Data, "valetkey.db")+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	res, err := db.Exec(statement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		t.Fatalf("%s changed nothing (%v)", statement, err)
 	}
 }
 

@@ -346,6 +346,7 @@ create table actions (
 create index actions_effect on actions (org, agent, effect, created_at);
 create index actions_idempotency on actions (org, agent, idempotency, created_at);
 create index actions_state on actions (state, expires_at);
+create index actions_agent on actions (org, agent, created_at);
 create index actions_user on actions (org, user_id, created_at);
 create index actions_connection on actions (org, connection, state);
 create index actions_payload on actions (payload_kept, finished_at);
@@ -396,6 +397,7 @@ create table approvals (
 	primary key (org, id)
 );
 create index approvals_open on approvals (org, status, user_id, created_at);
+create index approvals_newest on approvals (org, status, created_at);
 create index approvals_action on approvals (org, action);
 create index approvals_agent on approvals (org, agent, status);
 

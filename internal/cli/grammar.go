@@ -1,0 +1,60 @@
+package cli
+
+// globals are the flags of every command.
+type globals struct {
+	Help   helpFlag `short:"h" help:"Show help."`
+	JSON   bool     `name:"json" help:"Print the result as JSON, exactly as the API has it."`
+	Data   string   `placeholder:"DIR" help:"Data directory of the server on this machine ($VALETKEY_DATA)."`
+	Config string   `placeholder:"FILE" help:"Configuration file, YAML ($VALETKEY_CONFIG)."`
+	Server string   `placeholder:"URL" help:"Server to ask, with the login stored for it ($VALETKEY_SERVER)."`
+}
+
+// grammar is every command.
+type grammar struct {
+	globals
+
+	Start startCommand `cmd:"" default:"withargs" hidden:"" help:"Create what is missing, serve, and open the first-run page."`
+
+	Serve   serveCommand   `cmd:"" group:"server" help:"Run the server."`
+	Demo    demoCommand    `cmd:"" group:"server" help:"Play the whole story against a sandbox, in a directory that is removed afterwards."`
+	Doctor  doctorCommand  `cmd:"" group:"server" help:"Look at the deployment: settings, files, and the running server."`
+	Version versionCommand `cmd:"" group:"server" help:"Print the version."`
+
+	Login  loginCommand  `cmd:"" group:"you" help:"Log in at a server, in the browser."`
+	Logout logoutCommand `cmd:"" group:"you" help:"End the stored login."`
+
+	Approvals approvalsCommand `cmd:"" group:"you" help:"See what waits for you, and decide."`
+
+	User       userCommand       `cmd:"" group:"manage" help:"People, and the links by which they enrol."`
+	Agent      agentCommand      `cmd:"" group:"manage" help:"Agents and their keys."`
+	Provider   providerCommand   `cmd:"" group:"manage" help:"Services, and your OAuth client at each of them."`
+	Connection connectionCommand `cmd:"" group:"manage" help:"Accounts, and what can be done with them."`
+	Grant      grantCommand      `cmd:"" group:"manage" help:"Which agent may use which account for what."`
+	Policy     policyCommand     `cmd:"" group:"manage" help:"The rules that permit, ask and refuse."`
+	Freeze     freezeCommand     `cmd:"" group:"manage" help:"Stop an agent, a connection, a person, or everything. At once."`
+	Unfreeze   unfreezeCommand   `cmd:"" group:"manage" help:"Lift a freeze."`
+	Audit      auditCommand      `cmd:"" group:"manage" help:"The log: read it, verify it, prove an event, export it."`
+
+	Call  callCommand  `cmd:"" group:"agent" help:"Ask for an action, as an agent."`
+	Token tokenCommand `cmd:"" group:"agent" help:"Get a provider's token, as an agent whose grant allows it to hold one."`
+}
+
+const description = "Give your agents a valet key, not your keys. Without a command: create what is missing, serve on http://localhost:8420 with a sandbox to play with, and open the first-run page."
+
+const epilogue = `
+Where commands go:
+  On the machine of a server, through the socket in its data directory (--data).
+  Elsewhere, and for decisions, with the login of 'valetkey login'.
+  'call' and 'token' are an agent's: with --key and --client-id.
+
+Exit codes:
+    0  it worked
+    1  it failed; the message says why
+    2  the command line, the configuration or a local file is wrong
+    3  refused: not allowed, not logged in, or a person said no
+    4  there is no such thing
+    5  a person has to approve first; the action waits for them
+    6  the server cannot be reached, or cannot do it now; nothing happened
+    7  it may have happened: the answer was lost; look before repeating
+  130  interrupted
+`

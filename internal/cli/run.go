@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/valetkey/valetkey/internal/config"
+)
+
+// Run runs one command and returns its exit code.
+func Run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
+	t := newTerminal(getenv, stdin, stdout, stderr)
+	var g grammar
+	parser, err := newParser(&g, t)
+	if err != nil {
+		return t.report(fmt.Errorf("the grammar is broken: %w", err))
+	}
+	// The wish for JSON counts for errors of the grammar, too.
+	for _, a := range args {
+		if a == "--" {
+			break
+		}
+		t.json = t.json || a == "--json"
+	}
+	kctx, err := parser.Parse(args)
+	if errors.Is(err, errHelp) {
+		return exitOK
+	}
+	if err != nil {
+		return t.report(err)
+	}
+	t.json = g.JSON
+	r := &run{ctx: ctx, getenv: getenv, terminal: t, globals: g.globals}
+	if err := kctx.Run(r); err != nil {
+		return t.report(err)
+	}
+	t.clear()
+	return exitOK
+}
+
+// run is one command at work. It keeps the context, because the grammar calls
+// commands without one.
+type run struct {
+	*terminal
+	ctx    context.Context
+	getenv func(string) string
+	globals
+}
+
+var errHelp = errors.New("help was shown")
+
+// helpFlag shows help and ends the run; kong's own would end the process.
+type helpFlag bool
+
+// IgnoreDefault and BeforeReset make helpFlag act when it is parsed, before
+// anything that is missing is missed.
+func (helpFlag) IgnoreDefault() {}
+
+// BeforeReset prints the help of what was named so far.
+func (helpFlag) BeforeReset(ctx *kong.Context) error {
+	if err := ctx.PrintUsage(false); err != nil {
+		return err
+	}
+	return errHelp
+}
+
+func newParser(g *grammar, t *terminal) (*kong.Kong, error) {
+	return kong.New(g,
+		kong.Name("valetkey"),
+		kong.Description(description),
+		kong.Writers(t.out, t.err),
+		kong.NoDefaultHelp(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, FlagsLast: true, WrapUpperBound: 110}),
+		kong.Help(func(o kong.HelpOptions, ctx *kong.Context) error {
+			// The default command is nobody's choice: help without a command
+			// is that of the whole.
+			if err := kong.DefaultHelpPrinter(o, ctx); err != nil {
+				return err
+			}
+			if ctx.Selected() == nil {
+				fmt.Fprint(t.out, epilogue)
+			} else if o.NoExpandSubcommands && len(ctx.Selected().Children) > 0 {
+				fmt.Fprintf(t.out, "\nRun \"valetkey %s <command> --help\" for more.\n", ctx.Selected().Name)
+			}
+			return nil
+		}),
+	)
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// reach finds the server for a command that the socket may be allowed: the
+// socket where there is one, else the stored login. An explicit --server means
+// the login.
+func (r *run) reach() (*remote, error) {
+	cfg, _, err := r.settings(nil)
+	if err != nil {
+		return nil, err
+	}
+	var socket *remote
+	if r.Server == "" {
+		if _, err := os.Stat(cfg.Socket()); err == nil {
+			socket = overSocket(cfg.Socket(), publicURL(cfg))
+		}
+	}
+	person, err := r.asPerson()
+	if socket != nil {
+		if err == nil && sameServer(person.base, socket.public) {
+			socket.instead = person
+		}
+		return socket, nil
+	}
+	var f *failure
+	if errors.As(err, &f) && f.Reason == "login_required" && r.Server == "" {
+		return nil, &failure{
+			Code: exitUnavailable, Reason: "no_server",
+			Text: fmt.Sprintf("No server is running on %s, and no login is stored.", cfg.Data),
+			Next: "Start one with 'valetkey serve', or log in to one: valetkey login --server URL",
+		}
+	}
+	return person, err
+}
+
+// sameServer guards the step from the socket to a login: they must mean the
+// same deployment, or a change would land in another one.
+func sameServer(a, b string) bool { return b != "" && a == b }
+
+func publicURL(cfg config.Config) string {
+	u, err := serverURL(cfg.PublicURL)
+	if err != nil {
+		return ""
+	}
+	return u
+}
+
+// asPerson finds the server for a command that only a logged-in person may
+// give.
+func (r *run) asPerson() (*remote, error) {
+	path, err := loginPath(r.getenv)
+	if err != nil {
+		return nil, err
+	}
+	all, err := readLogins(path)
+	if err != nil {
+		return nil, err
+	}
+	want := r.Server
+	if want == "" {
+		want = r.getenv("VALETKEY_SERVER")
+	}
+	if want != "" {
+		if want, err = serverURL(want); err != nil {
+			return nil, err
+		}
+	}
+	server, l, ok := all.of(want)
+	if !ok {
+		f := &failure{Code: exitRefused, Reason: "login_required", Text: "You are not logged in.", Next: "Run: valetkey login"}
+		if want != "" {
+			f.Text, f.Next = fmt.Sprintf("You are not logged in at %s.", want), "Run: valetkey login --server "+want
+		}
+		return nil, f
+	}
+	return overNetwork(server, l.token), nil
+}

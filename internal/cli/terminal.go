@@ -1,0 +1,205 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/display"
+)
+
+// terminal is where a command reads and writes. Standard output holds the
+// result and nothing else; everything said on the way goes to standard error.
+type terminal struct {
+	in       io.Reader
+	out, err io.Writer
+
+	json   bool
+	tty    bool // standard output is looked at by a person
+	errTTY bool // standard error is
+	colour bool
+	utf8   bool
+
+	line bool // a progress line stands on standard error
+}
+
+func newTerminal(getenv func(string) string, in io.Reader, out, err io.Writer) *terminal {
+	t := &terminal{in: in, out: out, err: err, tty: isTerminal(out), errTTY: isTerminal(err)}
+	// https://no-color.org: present and not empty, whatever its value.
+	t.colour = t.tty && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if v := getenv(name); v != "" {
+			v = strings.ToUpper(v)
+			t.utf8 = t.tty && (strings.Contains(v, "UTF-8") || strings.Contains(v, "UTF8"))
+			break
+		}
+	}
+	return t
+}
+
+// isTerminal reports whether a person looks at v. The null device is a
+// character device, too, and nobody looks at it.
+func isTerminal(v any) bool {
+	f, ok := v.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, null)
+}
+
+// print writes v as JSON, exactly as the API has it.
+func (t *terminal) print(v any) error {
+	enc := json.NewEncoder(t.out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	return nil
+}
+
+// say writes a line of the result.
+func (t *terminal) say(format string, args ...any) {
+	t.clear()
+	fmt.Fprintf(t.out, format+"\n", args...)
+}
+
+// note writes a line that is not part of the result.
+func (t *terminal) note(format string, args ...any) {
+	if t.json {
+		return
+	}
+	t.clear()
+	fmt.Fprintf(t.err, format+"\n", args...)
+}
+
+// progress replaces the one line that shows what is waited for. It is for
+// people: where nobody looks, nothing is written.
+func (t *terminal) progress(format string, args ...any) {
+	if !t.errTTY || t.json {
+		return
+	}
+	head, more := display.Clip(fmt.Sprintf(format, args...), 100)
+	if more > 0 {
+		head += "…"
+	}
+	fmt.Fprintf(t.err, "\r\x1b[K%s", head)
+	t.line = true
+}
+
+func (t *terminal) clear() {
+	if t.line {
+		fmt.Fprint(t.err, "\r\x1b[K")
+		t.line = false
+	}
+}
+
+func (t *terminal) style(code, s string) string {
+	if !t.colour || s == "" {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+func (t *terminal) bold(s string) string   { return t.style("1", s) }
+func (t *terminal) dim(s string) string    { return t.style("2", s) }
+func (t *terminal) green(s string) string  { return t.style("32", s) }
+func (t *terminal) yellow(s string) string { return t.style("33", s) }
+func (t *terminal) red(s string) string    { return t.style("31", s) }
+
+// tick marks what holds.
+func (t *terminal) tick() string {
+	if t.utf8 {
+		return t.green("✓")
+	}
+	return t.green("ok")
+}
+
+// table writes aligned columns under a header. Cells are shown text already.
+// Nothing to show is said on standard error, so that standard output stays
+// empty for a pipe.
+func (t *terminal) table(empty string, header []string, rows [][]string) error {
+	t.clear()
+	if len(rows) == 0 {
+		t.note("%s", empty)
+		return nil
+	}
+	w := tabwriter.NewWriter(t.out, 0, 8, 2, ' ', 0)
+	// Escape sequences would count as width: the header of a table is plain.
+	fmt.Fprintln(w, strings.Join(header, "\t"))
+	for _, r := range rows {
+		fmt.Fprintln(w, strings.TrimRight(strings.Join(r, "\t"), "\t "))
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write the table: %w", err)
+	}
+	return nil
+}
+
+// fields writes names and values, one a line; empty values are left out.
+func (t *terminal) fields(pairs ...string) error {
+	t.clear()
+	w := tabwriter.NewWriter(t.out, 0, 8, 2, ' ', 0)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			continue
+		}
+		for n, line := range strings.Split(pairs[i+1], "\n") {
+			name := pairs[i]
+			if n > 0 {
+				name = ""
+			}
+			fmt.Fprintf(w, "%s\t%s\n", name, line)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	return nil
+}
+
+// cell is text that we did not write, fit for a table: nothing in it hides,
+// and what does not fit is counted.
+func cell(s string, most int) string {
+	head, more := display.Clip(s, most)
+	shown := display.VisibleText(head)
+	if more > 0 {
+		shown += fmt.Sprintf("… (%d more)", more)
+	}
+	return shown
+}
+
+// when writes a moment for people: local, to the second.
+func when(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return at.Local().Format("2006-01-02 15:04:05")
+}
+
+// left says how long it is until a moment.
+func left(at, now time.Time) string {
+	d := at.Sub(now)
+	switch {
+	case at.IsZero():
+		return ""
+	case d <= 0:
+		return "expired"
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d/time.Second))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d/time.Minute))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d/time.Hour))
+	}
+	return fmt.Sprintf("%d days", int(d/(24*time.Hour)))
+}
