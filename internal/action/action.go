@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/valetkey/valetkey/internal/audit"
@@ -92,9 +93,19 @@ func (a *Action) Commitment() string {
 // answers a repeat of itself.
 const RepeatWindow = 10 * time.Minute
 
+// VendSuffix ends the name of the operation that hands out a token.
+const VendSuffix = ".token.vend"
+
+// Vends reports whether an operation hands out a token.
+func Vends(operation string) bool { return strings.HasSuffix(operation, VendSuffix) }
+
 // Attaches reports whether a repeat of a attaches to it instead of asking
-// afresh.
+// afresh. A token that was handed out is not kept, so there is nothing to
+// attach to.
 func (a *Action) Attaches(now time.Time) bool {
+	if a.State == Succeeded && Vends(a.Operation) {
+		return false
+	}
 	return !a.State.Final() || a.FetchedAt.IsZero() || now.Before(a.FetchedAt.Add(RepeatWindow))
 }
 

@@ -194,7 +194,8 @@ func (a *App) services() error {
 	if warning != "" {
 		a.Warnings = append(a.Warnings, warning)
 	}
-	a.Users = &user.Service{Org: org, Store: a.DB.Users(), WebAuthn: wa, Tries: &user.Limiter{}, Refused: a.Refusals.Unknown, Log: a.Log}
+	a.Users = &user.Service{Org: org, Store: a.DB.Users(), WebAuthn: wa, Tries: &user.Limiter{}, Refused: a.Refusals.Unknown,
+		TrustCommandLine: a.Config.Operator == "socket", Log: a.Log}
 
 	a.Providers = &vault.Providers{Org: org, Catalog: specs, Store: a.DB.Registrations(), Keys: a.Keys, Epoch: epoch}
 	a.Egress = egress.New(egress.Options{

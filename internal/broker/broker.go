@@ -70,6 +70,7 @@ var (
 	ErrTooMany       = fault.New(fault.TooMany, "too_many_pending", "Too many actions of this agent wait for approval; wait until some are answered, or cancel some.")
 	ErrRaced         = fault.New(fault.Conflict, "raced", "The same request was submitted at the same moment.")
 	ErrKeyReused     = fault.New(fault.Conflict, "idempotency_key_reused", "This idempotency key was used for another request; use a fresh key for each.")
+	ErrRan           = fault.New(fault.Conflict, "already_ran", "An action with this idempotency key was permitted and has run; look at the provider for what it did, or use a fresh key to do it again.")
 	ErrNoPayload     = fault.New(fault.NotFound, "payload_gone", "The content of this action is no longer kept, or there is none.")
 	ErrPolicyChanged = fault.New(fault.Conflict, "policy_changed", "Somebody else saved this policy meanwhile; reload it and look again.")
 	ErrNotApprover   = fault.New(fault.Forbidden, "not_an_approver", "You are not among those who may answer this.")

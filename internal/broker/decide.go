@@ -90,6 +90,9 @@ func (b *Broker) mayAnswer(ctx context.Context, p user.Principal, h Held, now ti
 	if p.User == "" || p.Operator {
 		return user.ErrLogin
 	}
+	if err := p.MayChange(); err != nil {
+		return err
+	}
 	return b.approver(ctx, p.User, h, now)
 }
 

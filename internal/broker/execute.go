@@ -88,7 +88,7 @@ const retryLater = 10 * time.Second
 // it alone when it stays approved.
 func (b *Broker) execute(ctx context.Context, ref id.Action) time.Duration {
 	h, err := b.Store.Held(ctx, b.Org, ref)
-	if err != nil || h.Action.State != action.Approved || isVend(h.Action.Operation) {
+	if err != nil || h.Action.State != action.Approved || action.Vends(h.Action.Operation) {
 		if err != nil && ctx.Err() == nil {
 			b.Logger.ErrorContext(ctx, "reading an approved action", slog.String("action", string(ref)), slog.Any("error", err))
 		}
@@ -191,7 +191,7 @@ func (b *Broker) judgeStored(ctx context.Context, a *action.Action, req *action.
 		return nil, nil, agent.ErrSuspended
 	}
 	var m *provider.Match
-	if isVend(a.Operation) {
+	if action.Vends(a.Operation) {
 		m = vendMatch(p.Spec, con)
 	} else if m, err = reclassify(p.Spec, req); err != nil {
 		return nil, nil, err

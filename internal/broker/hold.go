@@ -131,6 +131,15 @@ func (b *Broker) Mine(ctx context.Context, c agent.Caller, before time.Time, lim
 	return b.Queue.OfAgent(ctx, b.Org, c.Agent, before, min(max(limit, 1), 100))
 }
 
+// ByKey returns the caller's newest held action with this idempotency key.
+func (b *Broker) ByKey(ctx context.Context, c agent.Caller, key string) (*action.Action, error) {
+	byKey, _, err := b.Store.Repeats(ctx, b.Org, c.Agent, key, action.Digest{})
+	if err == nil && byKey == nil {
+		err = ErrUnknown
+	}
+	return byKey, err
+}
+
 // Cancel takes back an open action of the caller's.
 func (b *Broker) Cancel(ctx context.Context, c agent.Caller, a id.Action, now time.Time) (Held, error) {
 	if _, err := b.Get(ctx, c, a, now); err != nil {

@@ -3,10 +3,12 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,7 +40,18 @@ func (b *Broker) inline(ctx context.Context, c agent.Caller, a *action.Action, r
 		return Outcome{}, err
 	}
 	intent.Data["policy"], intent.Data["source"] = j.decision.PolicyVersion, c.Source.String()
-	if err := b.Store.Begin(ctx, Begin{Org: b.Org, Epoch: epoch, Proofs: c.Proofs, Events: []audit.Event{intent}, Intent: a.ID}); err != nil {
+	proofs := c.Proofs
+	if a.Key != "" && !j.match.Read {
+		// An inline action is not kept, so a repeat has nothing to attach to. Its
+		// key is spent like a signature: whoever lost the answer is told that it
+		// ran, instead of running it again.
+		proofs = append(slices.Clone(proofs), agent.Proof{Agent: c.Agent, JTI: "inline\x00" + a.Key, Until: now.Add(PayloadKept)})
+	}
+	err = b.Store.Begin(ctx, Begin{Org: b.Org, Epoch: epoch, Proofs: proofs, Events: []audit.Event{intent}, Intent: a.ID})
+	if errors.Is(err, agent.ErrReplayed) && len(proofs) > len(c.Proofs) && len(c.Proofs) == 0 {
+		return Outcome{}, ErrRan
+	}
+	if err != nil {
 		return Outcome{}, err
 	}
 	// The caller may go away; what has begun is still recorded. A freeze

@@ -78,6 +78,9 @@ func render(spec *provider.Spec, ask Ask) (*action.Request, *provider.Match, err
 			}
 			in.Header.Add(h.Name, h.Value)
 		}
+		if len(in.Body) > 0 && in.Header.Get("Content-Type") == "" {
+			in.Header.Set("Content-Type", "application/json")
+		}
 		for name, value := range spec.Headers {
 			if in.Header.Get(name) == "" {
 				in.Header.Set(name, value)
@@ -125,9 +128,6 @@ func frozen(m *provider.Match, in provider.Request) (*action.Request, error) {
 		for _, v := range values {
 			r.Header = append(r.Header, action.Header{Name: name, Value: v})
 		}
-	}
-	if len(in.Body) > 0 && in.Header.Get("Content-Type") == "" {
-		r.Header = append(r.Header, action.Header{Name: "content-type", Value: "application/json"})
 	}
 	action.SortHeaders(r.Header)
 	_, err = r.URL()
@@ -180,7 +180,7 @@ func (b *Broker) judge(ctx context.Context, s subject, con *vault.Connection, p 
 		Org: b.Org, User: con.User,
 		Agent:      policy.Agent{ID: s.agent, Name: s.name, Profile: string(s.profile)},
 		Connection: policy.Connection{ID: con.ID, Provider: con.Provider, Account: con.Account, AccountID: con.AccountID},
-		Operation:  m.Operation, Listed: m.Listed, Read: m.Read, Vend: isVend(m.Operation), Method: method,
+		Operation:  m.Operation, Listed: m.Listed, Read: m.Read, Vend: action.Vends(m.Operation), Method: method,
 		Resource: policy.Resource{Type: m.Resource.Type, ID: m.Resource.ID},
 		Risk:     int(j.risk), Scopes: m.Scopes, Amount: policyAmount(amount), Now: now, Source: s.source, Facts: j.facts,
 	})
@@ -199,7 +199,7 @@ func (b *Broker) granted(ctx context.Context, who id.Agent, con *vault.Connectio
 		if g.User != con.User {
 			continue // the connection changed hands: what its former owner allowed is void
 		}
-		if isVend(m.Operation) {
+		if action.Vends(m.Operation) {
 			err = g.CoversVend(now)
 		} else {
 			err = g.Covers(m.Operation, m.Resource.ID, now)
@@ -283,7 +283,7 @@ func policyAmount(a *provider.Amount) *policy.Amount {
 // assess computes the risk and says what raised it.
 func (j *judgement) assess(m *provider.Match, amount *provider.Amount) {
 	got := risk.Assess(risk.Input{
-		Operation: m.Operation, Base: m.Risk, Why: m.Why, Listed: m.Listed, Read: m.Read, Vend: isVend(m.Operation), Amount: amount,
+		Operation: m.Operation, Base: m.Risk, Why: m.Why, Listed: m.Listed, Read: m.Read, Vend: action.Vends(m.Operation), Amount: amount,
 	})
 	j.risk, j.facts = got.Level, got.Sentences()
 }
@@ -304,8 +304,3 @@ func (j *judgement) asks() (approval.Level, bool) {
 	level, ok := j.decision.Verdict.Level()
 	return approval.Level(level), ok && level > policy.Nobody
 }
-
-// isVend reports whether an operation hands out a token.
-func isVend(operation string) bool { return strings.HasSuffix(operation, vendSuffix) }
-
-const vendSuffix = ".token.vend"

@@ -151,7 +151,7 @@ func (b *Broker) vendable(ctx context.Context, c agent.Caller, ask VendAsk) (*va
 // operation that its scopes allow.
 func vendMatch(spec *provider.Spec, con *vault.Connection) *provider.Match {
 	m := &provider.Match{
-		Operation: strings.TrimSuffix(spec.RawRead(), ".raw.read") + vendSuffix, Listed: true, Risk: provider.High,
+		Operation: strings.TrimSuffix(spec.RawRead(), ".raw.read") + action.VendSuffix, Listed: true, Risk: provider.High,
 		Why:     []string{"the agent would hold the token itself, and everything its scopes allow"},
 		Scopes:  con.Scopes,
 		Summary: fmt.Sprintf("hand out the token of %s at %s", con.Account, spec.Name),
@@ -191,7 +191,7 @@ func (b *Broker) vendHeld(ctx context.Context, c agent.Caller, con *vault.Connec
 	if err != nil {
 		return nil, Outcome{}, err
 	}
-	if before == nil || !before.Attaches(now) || before.State == action.Succeeded {
+	if before == nil || !before.Attaches(now) {
 		out, err := b.hold(ctx, c, a, req, j, level, epoch, now)
 		return nil, out, err
 	}

@@ -49,17 +49,16 @@ type Service struct {
 
 // logger starts p's audit events about subject's things.
 func logger(p user.Principal, subject id.User, now time.Time) func(verb, object string, data map[string]string) audit.Event {
-	return func(verb, object string, data map[string]string) audit.Event { return p.Event(verb, object, subject, now, data) }
+	return func(verb, object string, data map[string]string) audit.Event {
+		return p.Event(verb, object, subject, now, data)
+	}
 }
 
 // mayOwn says whether p may change what belongs to owner: p is the owner, or
 // manages the org.
 func mayOwn(p user.Principal, owner id.User) error {
-	if p.Operator {
-		return p.MayManage()
-	}
-	if p.User == "" {
-		return user.ErrLogin
+	if err := p.MayChange(); err != nil || p.Operator {
+		return err
 	}
 	if p.Role.Manages() || p.User == owner && p.Role != user.Auditor {
 		return nil

@@ -161,8 +161,8 @@ func (s *Server) held(ctx context.Context, c *call, out broker.Outcome) error {
 	// A repeat that attaches to it is not, and has not.
 	c.recorded = !out.Replayed
 	if a.State.Final() {
-		// Telling the agent how it ended is what fetching it would have done: the
-		// next exchange asks afresh.
+		// Telling the agent how it ended is what fetching it would have done: from
+		// here on runs the time after which the same exchange asks afresh.
 		if _, err := s.Broker.Get(ctx, c.caller, a.ID, c.now); err != nil {
 			return err
 		}

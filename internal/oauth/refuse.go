@@ -100,6 +100,7 @@ var noConnection = said{http.StatusUnauthorized, codeNoConnection,
 var words = map[string]said{
 	agent.ErrUnauthenticated.Reason: {http.StatusUnauthorized, "invalid_client",
 		"The agent could not be authenticated. Check the client id, the key id, that the key is registered and that the signature is made with it."},
+	agent.ErrReplayed.Reason:    {http.StatusBadRequest, "invalid_request", ""}, // RFC 8693 §2.2.2
 	agent.ErrSuspended.Reason:   {http.StatusUnauthorized, "invalid_client", ""},
 	grant.ErrNone.Reason:        noConnection,
 	grant.ErrExpired.Reason:     noConnection,

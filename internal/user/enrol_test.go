@@ -280,7 +280,7 @@ func TestManage(t *testing.T) {
 		"auditor":               {auditor, user.Member, "not_allowed"},
 		"nobody":                {user.Principal{}, user.Member, "not_allowed"},
 		"stale owner":           {stale, user.Member, "confirm_required"},
-		"owner's command line":  {cli, user.Member, "confirm_required"},
+		"owner's command line":  {cli, user.Member, "browser_required"},
 		"admin makes an owner":  {admin, user.Owner, "not_allowed"},
 		"socket":                {socket, user.Member, "passkey_required"},
 		"bad role":              {w.fresh(), "root", "bad_role"},

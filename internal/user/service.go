@@ -24,7 +24,10 @@ type Service struct {
 	// Refused records that somebody unknown at from was turned away, at a
 	// bounded rate. The event is called surface + ".refused".
 	Refused func(ctx context.Context, from netip.Addr, surface string, refusal error, now time.Time)
-	Log     *slog.Logger
+	// TrustCommandLine lets command line logins change things and decide without
+	// a touch of the passkey: for servers without browsers, by configuration.
+	TrustCommandLine bool
+	Log              *slog.Logger
 
 	anybody atomic.Bool // somebody has a passkey; that never becomes untrue
 }

@@ -63,7 +63,9 @@ func (s *Service) Authenticate(ctx context.Context, bearer secret.Text, kind Ses
 			s.Log.WarnContext(ctx, "session not touched", slog.Any("error", err))
 		}
 	}
-	return principal(v, u), nil
+	p := principal(v, u)
+	p.Confirm = v.Kind == CLI && s.TrustCommandLine
+	return p, nil
 }
 
 // Logout ends p's own session. It is no error when it has ended already.

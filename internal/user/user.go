@@ -168,7 +168,10 @@ type Principal struct {
 	AuthAt   time.Time
 	Operator bool // came over the operator socket
 	UID      int  // of the process at the other end of the socket
-	Confirm  bool // operator changes are allowed without a passkey: nobody has one yet, or the configuration says so
+	// Confirm says that changes without a touch of the passkey are allowed to the
+	// operator socket and to command lines: nobody has a passkey yet, or the
+	// configuration says so.
+	Confirm bool
 }
 
 // Actor is how the log names p.
@@ -184,8 +187,28 @@ var (
 	ErrUnknown  = fault.New(fault.NotFound, "user_not_found", "There is no such person here.")
 	ErrNotOwner = fault.New(fault.Forbidden, "not_allowed", "Your role does not allow this; ask an owner or admin.")
 	ErrSocket   = fault.New(fault.Forbidden, "passkey_required", "Once a passkey exists, the operator socket only reads, proposes and freezes; do this in the browser, or run 'valetkey login' first.")
+	ErrCLI      = fault.New(fault.Forbidden, "browser_required", "A command line login reads, proposes and freezes; this needs a touch of your passkey, so do it on the dashboard.")
 	ErrLogin    = fault.New(fault.Unauthenticated, "login_required", "Log in first: open the dashboard, or run 'valetkey login'.")
 )
+
+// remote says whether p is at a command line, where nobody can be asked for a
+// passkey.
+func (p Principal) remote() bool { return p.Kind == CLI && !p.Confirm }
+
+// MayChange says whether p is where things may be changed at all: in a
+// browser, or where the configuration trusts command lines. It says nothing
+// about what p may change.
+func (p Principal) MayChange() error {
+	switch {
+	case p.Operator && !p.Confirm:
+		return ErrSocket
+	case p.remote():
+		return ErrCLI
+	case p.User == "" && !p.Operator:
+		return ErrLogin
+	}
+	return nil
+}
 
 // MayManage says whether p may change agents, grants, providers and people.
 func (p Principal) MayManage() error {
@@ -194,6 +217,8 @@ func (p Principal) MayManage() error {
 		return nil
 	case p.Operator:
 		return ErrSocket
+	case p.remote():
+		return ErrCLI
 	case p.Role.Manages():
 		return nil
 	}
@@ -209,6 +234,8 @@ func (p Principal) MayActFor(u id.User) error {
 		return nil
 	case p.Operator:
 		return ErrSocket
+	case p.remote():
+		return ErrCLI
 	case p.User == u && p.User != "" && p.Role != Auditor:
 		return nil
 	}

@@ -1,0 +1,139 @@
+package dash
+
+import (
+	"context"
+	"slices"
+
+	"github.com/valetkey/valetkey/internal/approval"
+	"github.com/valetkey/valetkey/internal/broker"
+	"github.com/valetkey/valetkey/internal/freeze"
+	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/internal/user"
+)
+
+// chrome fills in what surrounds a page.
+func (s *Server) chrome(ctx context.Context, c *call, title, section string) (Chrome, error) {
+	v := Chrome{Title: title, Section: section, CSRF: c.token(), Now: c.now}
+	if !c.known() {
+		return v, nil
+	}
+	v.User, v.Role = c.who.Name, string(c.who.Role)
+	v.MayFreeze, v.MayUnfreeze = c.who.Role.Manages(), c.who.Role == user.Owner
+	v.Notice = notice(c.http.URL.Query().Get("done"))
+	mine, _, err := s.waiting(ctx, c)
+	if err != nil {
+		return v, err
+	}
+	v.Waiting = len(mine)
+	s.stopped(ctx, c, &v)
+	return v, nil
+}
+
+// stopped says what is frozen: everything, or what concerns this person.
+func (s *Server) stopped(ctx context.Context, c *call, v *Chrome) {
+	all := s.Manage.Freezes.Active()
+	slices.SortFunc(all, func(a, b freeze.Freeze) int { return a.At.Compare(b.At) })
+	n := s.names(ctx)
+	for _, f := range all {
+		if f.Org != s.Org {
+			continue
+		}
+		shown := Freeze{ID: string(f.ID), By: n.actor(f.By), Reason: f.Reason, At: f.At}
+		switch f.Kind {
+		case freeze.All:
+			v.Frozen = &shown
+			continue
+		case freeze.Agent:
+			a, _, err := s.Manage.Agent(ctx, c.who, f.Target)
+			if err != nil {
+				continue
+			}
+			shown.What = "The agent " + a.Name
+		case freeze.Connection:
+			con, err := s.Manage.Connection(ctx, c.who, f.Target)
+			if err != nil {
+				continue
+			}
+			a := n.account(con)
+			shown.What = "The connection " + a.Account + " on " + a.Provider
+		case freeze.User:
+			if !seesAll(c.who) && string(c.who.User) != f.Target {
+				continue
+			}
+			shown.What = "Everything of " + n.person(id.User(f.Target))
+		}
+		v.Stopped = append(v.Stopped, shown)
+	}
+}
+
+// seesAll says whether p is shown what concerns others. It chooses what is
+// listed; what may be read or changed is decided by the services.
+func seesAll(p user.Principal) bool { return p.Role.Manages() || p.Role == user.Auditor }
+
+// notice is what a page says about what was just done. The address names it
+// by a word, so that nobody can put a sentence of theirs on our page.
+func notice(done string) *Notice {
+	switch done {
+	case "connected":
+		return &Notice{"good", "The account is connected. Its tokens are sealed here."}
+	case "granted":
+		return &Notice{"good", "The grant holds from now on."}
+	case "revoked":
+		return &Notice{"good", "The grant was revoked. It held for the last time."}
+	case "key":
+		return &Notice{"good", "The key was added. Retire the old one when the agent uses this one."}
+	case "retired":
+		return &Notice{"good", "The key was retired, and every token that it earned."}
+	case "unfrozen":
+		return &Notice{"good", "Agents may ask again."}
+	case "name":
+		return &Notice{"warn", "Your passkey works. That name could not be taken, so you kept the one you were invited by."}
+	case "not_connected":
+		return &Notice{"bad", "Nothing was connected: this answer does not belong to a login that you started in this browser, or it was used already. Start again here."}
+	case "denied":
+		return &Notice{"warn", "The provider did not give access; nothing was connected."}
+	case "other_account":
+		return &Notice{"bad", "That is another account than the one this connection belongs to. Log in at the provider as the right one, or connect it as a new account."}
+	case "provider":
+		return &Notice{"bad", "The provider did not complete the login; nothing was connected. Try again in a moment."}
+	}
+	return nil
+}
+
+// limits of the inbox.
+const (
+	maxWaiting = 200
+	maxOthers  = 50
+	maxCards   = 50
+)
+
+// waiting lists the open actions that wait for this person, oldest first, and
+// those of others that they may look at.
+func (s *Server) waiting(ctx context.Context, c *call) (mine, others []broker.Held, err error) {
+	open, err := s.Broker.Inbox(ctx, c.who, approval.Open, noTime, maxWaiting)
+	if err != nil {
+		return nil, nil, err
+	}
+	slices.Reverse(open)
+	for _, h := range open {
+		if !c.now.Before(h.Approval.ExpiresAt) {
+			continue // the claim loop has not come by yet
+		}
+		switch {
+		case h.Action.User == c.who.User && c.who.Role != user.Auditor:
+			mine = append(mine, h)
+		case len(others) < maxOthers:
+			// A rule may name others than the owner as approvers.
+			shown, err := s.Broker.Show(ctx, c.who, h.Approval.ID, c.now)
+			if err != nil {
+				return nil, nil, err
+			}
+			if shown.MayAnswer {
+				mine = append(mine, h)
+			} else {
+				others = append(others, h)
+			}
+		}
+	}
+	return mine, others, nil
+}

@@ -1,0 +1,370 @@
+package dash
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/approval"
+	"github.com/valetkey/valetkey/internal/fault"
+	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/internal/user"
+	"github.com/valetkey/valetkey/internal/vault"
+	"github.com/valetkey/valetkey/secret"
+)
+
+// start leads to where this person has something to do.
+func (s *Server) start(ctx context.Context, c *call) (reply, error) {
+	if !c.known() {
+		any, err := s.Users.AnyPasskey(ctx)
+		if err != nil {
+			return reply{}, err
+		}
+		if !any {
+			return reply{to: "/welcome"}, nil
+		}
+		return reply{to: "/login"}, nil
+	}
+	fresh, err := s.beginner(ctx, c)
+	if err != nil {
+		return reply{}, err
+	}
+	if fresh {
+		return reply{to: "/welcome"}, nil
+	}
+	return reply{to: "/inbox"}, nil
+}
+
+// beginner reports whether the four steps are not yet done.
+func (s *Server) beginner(ctx context.Context, c *call) (bool, error) {
+	if c.who.Role == user.Auditor {
+		return false, nil
+	}
+	cons, err := s.Manage.ListConnections(ctx, c.who)
+	if err != nil || len(cons) == 0 {
+		return true, err
+	}
+	agents, err := s.Manage.ListAgents(ctx, c.who)
+	return len(agents) == 0, err
+}
+
+// welcome is the first-run page.
+func (s *Server) welcome(ctx context.Context, c *call) (reply, error) {
+	if !c.known() {
+		any, err := s.Users.AnyPasskey(ctx)
+		if err != nil {
+			return reply{}, err
+		}
+		if any {
+			return reply{to: "/login?to=%2Fwelcome"}, nil
+		}
+	}
+	v, err := s.welcomeView(ctx, c)
+	return reply{page: func(w io.Writer) error { return s.Pages.Welcome(w, v) }}, err
+}
+
+// welcomeRows are its rows, when they are not as the page has them.
+func (s *Server) welcomeRows(ctx context.Context, c *call) (reply, error) {
+	if !c.known() {
+		any, err := s.Users.AnyPasskey(ctx)
+		if err == nil && any {
+			err = user.ErrLogin // the page that asks belongs to nobody any more
+		}
+		return reply{bare: true}, err
+	}
+	v, err := s.welcomeView(ctx, c)
+	if err != nil || v.State() == c.http.URL.Query().Get("have") {
+		return reply{bare: true}, err
+	}
+	return reply{page: func(w io.Writer) error { return s.Pages.WelcomeRows(w, v) }}, nil
+}
+
+func (s *Server) welcomeView(ctx context.Context, c *call) (WelcomePage, error) {
+	chrome, err := s.chrome(ctx, c, "Welcome", "")
+	if err != nil {
+		return WelcomePage{}, err
+	}
+	v := WelcomePage{Chrome: chrome, Passkeys: s.Users.WebAuthn.Available() == nil, PublicURL: strings.TrimSuffix(s.PublicURL, "/")}
+	if !c.known() {
+		return v, nil
+	}
+	keys, err := s.Users.Store.Passkeys().OfUser(ctx, s.Org, c.who.User)
+	if err != nil {
+		return v, err
+	}
+	if v.PasskeyDone = len(keys) > 0; v.PasskeyDone {
+		v.PasskeyName = keys[0].Name
+	}
+	if v.Providers, err = s.providers(ctx); err != nil {
+		return v, err
+	}
+	n := s.names(ctx)
+	cons, err := s.Manage.ListConnections(ctx, c.who)
+	if err != nil {
+		return v, err
+	}
+	connection := ""
+	for _, con := range cons {
+		if con.User == c.who.User && con.Status != vault.Revoked {
+			ref := n.account(con)
+			v.Account, connection = &ref, con.Name
+		}
+	}
+	agents, err := s.Manage.ListAgents(ctx, c.who)
+	if err != nil {
+		return v, err
+	}
+	for _, a := range agents {
+		if a.Owner != c.who.User {
+			continue
+		}
+		seen, _, err := s.seen(ctx, a.ID)
+		if err != nil {
+			return v, err
+		}
+		// The one that has called is the one that the page is about.
+		if v.Agent == nil || !seen.IsZero() && !v.AgentCalled {
+			ref := agentRef(a)
+			v.Agent, v.AgentCalled = &ref, !seen.IsZero()
+		}
+	}
+	v.Snippets = s.snippets(connection, v.Account)
+	return v, s.firstAsk(ctx, c, n, &v)
+}
+
+// firstAsk finds the action that the fourth step is about: one that waits, and
+// how the first one was decided.
+func (s *Server) firstAsk(ctx context.Context, c *call, n *names, v *WelcomePage) error {
+	mine, _, err := s.waiting(ctx, c)
+	if err != nil {
+		return err
+	}
+	if len(mine) > 0 {
+		card, err := s.card(ctx, c, n, mine[0])
+		if err != nil {
+			return err
+		}
+		v.Asked = &card
+	}
+	decided, err := s.decided(ctx, c, n, 1)
+	if err == nil && len(decided) > 0 && decided[0].By != "" {
+		v.Decision = decided[0].State
+	}
+	return err
+}
+
+// enrol is the page behind an enrolment link. Looking at it uses nothing up:
+// mail scanners and messengers look at links too.
+func (s *Server) enrol(ctx context.Context, c *call) (reply, error) {
+	link := c.http.PathValue("invite")
+	c.header.Set("Referrer-Policy", "no-referrer") // the address holds the link's secret
+	u, l, err := s.Users.Invitation(ctx, secret.New(link), c.peer, c.now)
+	if err != nil {
+		return reply{}, err
+	}
+	any, err := s.Users.AnyPasskey(ctx)
+	if err != nil {
+		return reply{}, err
+	}
+	if !any && !c.known() {
+		v, err := s.welcomeView(ctx, c)
+		v.Invite, v.Name = link, u.Name
+		return reply{page: func(w io.Writer) error { return s.Pages.Welcome(w, v) }}, err
+	}
+	chrome, err := s.chrome(ctx, c, "Create your passkey", "")
+	v := EnrolPage{Chrome: chrome, Invite: link, Name: u.Name, As: string(u.Role), Host: s.base.Hostname(), ExpiresAt: l.ExpiresAt}
+	return reply{page: func(w io.Writer) error { return s.Pages.Enrol(w, v) }}, err
+}
+
+// login asks for a passkey.
+func (s *Server) login(ctx context.Context, c *call) (reply, error) {
+	to := returnTo(c.http.URL.Query().Get("to"))
+	if c.known() {
+		return reply{to: to}, nil
+	}
+	any, err := s.Users.AnyPasskey(ctx)
+	if err != nil {
+		return reply{}, err
+	}
+	if !any {
+		return reply{to: "/welcome"}, nil
+	}
+	chrome, err := s.chrome(ctx, c, "Log in", "")
+	v := LoginPage{Chrome: chrome, ReturnTo: to, Host: s.base.Hostname(), Passkeys: s.Users.WebAuthn.Available() == nil}
+	return reply{page: func(w io.Writer) error { return s.Pages.Login(w, v) }}, err
+}
+
+// ceremony sends the browser what its authenticator needs, and keeps in it
+// which ceremony this is: the answer counts in this browser only.
+func (s *Server) ceremony(c *call, options []byte, handle secret.Text, err error) (reply, error) {
+	if err != nil {
+		return reply{}, by(err)
+	}
+	s.setCookie(c.header, cookieCeremony, handle, user.CeremonyTTL)
+	return reply{data: options}, nil
+}
+
+// answered takes the ceremony out of the browser.
+func (s *Server) answered(c *call) secret.Text {
+	s.dropCookie(c.header, cookieCeremony)
+	return s.cookie(c.http, cookieCeremony)
+}
+
+type enrolRequest struct {
+	Invite string `json:"invite"`
+}
+
+func (s *Server) beginEnrol(ctx context.Context, c *call, req enrolRequest) (reply, error) {
+	options, handle, err := s.Users.BeginEnrol(ctx, secret.New(req.Invite), c.peer, c.now)
+	return s.ceremony(c, options, handle, err)
+}
+
+type enrolled struct {
+	Invite     string          `json:"invite"`
+	Name       string          `json:"name"`
+	Credential json.RawMessage `json:"credential"`
+}
+
+func (s *Server) finishEnrol(ctx context.Context, c *call, req enrolled) (reply, error) {
+	before, err := s.Users.AnyPasskey(ctx)
+	if err != nil {
+		return reply{}, err
+	}
+	got, err := s.Users.FinishEnrol(ctx, user.Principal{}, s.answered(c), req.Credential, "", c.peer, c.now)
+	if err != nil {
+		return reply{}, by(err)
+	}
+	s.enter(ctx, c, got.Login)
+	to := "/"
+	if !before {
+		to = "/welcome"
+	}
+	if name := strings.TrimSpace(req.Name); name != "" && name != got.User.Name {
+		// The passkey is there already; a name that does not fit must not undo it.
+		if err := s.Users.Rename(ctx, c.who, c.who.User, name, c.now); err != nil {
+			s.Log.InfoContext(ctx, "name not taken over", slog.String("reason", fault.From(err).Reason))
+			to = "/inbox?done=name"
+		}
+	}
+	return reply{to: to}, nil
+}
+
+type nothingSent struct{}
+
+func (s *Server) beginLogin(ctx context.Context, c *call, _ nothingSent) (reply, error) {
+	options, handle, err := s.Users.BeginLogin(ctx, c.peer, c.now)
+	return s.ceremony(c, options, handle, err)
+}
+
+type loggedIn struct {
+	ReturnTo  string          `json:"return_to"`
+	Assertion json.RawMessage `json:"assertion"`
+}
+
+func (s *Server) finishLogin(ctx context.Context, c *call, req loggedIn) (reply, error) {
+	l, err := s.Users.FinishLogin(ctx, s.answered(c), req.Assertion, c.peer, c.now)
+	if err != nil {
+		return reply{}, by(err)
+	}
+	s.enter(ctx, c, l)
+	return reply{to: returnTo(req.ReturnTo)}, nil
+}
+
+func (s *Server) beginConfirm(ctx context.Context, c *call, _ nothingSent) (reply, error) {
+	options, handle, err := s.Users.BeginConfirm(ctx, c.who, c.now)
+	return s.ceremony(c, options, handle, err)
+}
+
+// confirm makes this person's session fresh, if the form brought the answer of
+// their passkey.
+func (s *Server) confirm(ctx context.Context, c *call, assertion json.RawMessage) error {
+	if len(assertion) == 0 {
+		return nil
+	}
+	l, err := s.Users.FinishConfirm(ctx, c.who, s.answered(c), assertion, c.now)
+	if err != nil {
+		return by(err)
+	}
+	s.enter(ctx, c, l)
+	return nil
+}
+
+func (s *Server) logout(ctx context.Context, c *call, _ nothingSent) (reply, error) {
+	if err := s.Users.Logout(ctx, c.who, c.now); err != nil {
+		return reply{}, err
+	}
+	s.dropCookie(c.header, cookieSession)
+	s.dropCookie(c.header, cookieVisit)
+	return reply{to: "/login"}, nil
+}
+
+// deviceScopes is what a terminal can do once it is logged in.
+var deviceScopes = []string{"see what you see", "answer approvals that need no passkey", "change your agents, grants and connections"}
+
+// device confirms the login of a terminal.
+func (s *Server) device(ctx context.Context, c *call) (reply, error) {
+	chrome, err := s.chrome(ctx, c, "Log in a terminal", "")
+	if err != nil {
+		return reply{}, err
+	}
+	v := DevicePage{Chrome: chrome}
+	show := reply{page: func(w io.Writer) error { return s.Pages.Device(w, v) }}
+	q := c.http.URL.Query()
+	if done := q.Get("state"); done == "approved" || done == "denied" {
+		v.State = done
+		return show, nil
+	}
+	code := q.Get("code")
+	if code == "" {
+		code = q.Get("user_code") // RFC 8628 §3.3.1 leaves the name to us; terminals are seen to use this one
+	}
+	if code == "" {
+		return show, nil
+	}
+	d, err := s.Users.LookupDevice(ctx, c.who, code, c.now)
+	switch {
+	case fault.From(err).Reason == user.ErrDevice.Reason:
+		v.State = "unknown"
+	case err != nil:
+		return reply{}, err
+	default:
+		v.Code, v.Client, v.Source, v.Scopes, v.ExpiresAt = d.UserCode, d.Label, d.Source, deviceScopes, d.ExpiresAt
+	}
+	return show, nil
+}
+
+type deviceAnswer struct {
+	Code     string `json:"code"`
+	Decision string `json:"decision"`
+}
+
+func (s *Server) decideDevice(ctx context.Context, c *call, req deviceAnswer) (reply, error) {
+	yes := req.Decision == string(approval.Yes)
+	if !yes && req.Decision != string(approval.No) {
+		return reply{}, errJSON
+	}
+	if err := s.Users.DecideDevice(ctx, c.who, req.Code, yes, c.now); err != nil {
+		return reply{}, by(err)
+	}
+	if yes {
+		return reply{to: "/device?state=approved"}, nil
+	}
+	return reply{to: "/device?state=denied"}, nil
+}
+
+// seen is when and from where an agent was last heard of: its newest event.
+func (s *Server) seen(ctx context.Context, a id.Agent) (at time.Time, from string, err error) {
+	events, err := s.Select(ctx, Query{Org: s.Org, Actor: "agent:" + string(a), Limit: 20})
+	for i, e := range events {
+		if i == 0 {
+			at = e.At
+		}
+		if src := e.Data["source"]; src != "" {
+			return at, src, err
+		}
+	}
+	return at, "", err
+}
