@@ -36,6 +36,10 @@ func Random(n int) Text {
 	return New(base64.RawURLEncoding.EncodeToString(b))
 }
 
+// Token makes a bearer value of n random bytes behind a prefix that says what
+// it is, so that whoever finds one in the wrong place knows what was lost.
+func Token(prefix string, n int) Text { return New(prefix + Random(n).Reveal()) }
+
 // Reveal returns the plaintext. Call it only at the last step before the
 // cipher, the hash or the wire.
 func (t Text) Reveal() string {

@@ -171,7 +171,11 @@ type TokenStore interface {
 	// It fails with ErrReplayed when a proof was spent before.
 	Issue(ctx context.Context, t *Token, proofs []Proof, events []audit.Event) error
 	ByHash(ctx context.Context, hash []byte) (*Token, *Agent, *Key, error)
-	Revoke(ctx context.Context, org id.Org, t id.Token, now time.Time, events []audit.Event) error
-	// Refuse spends the proofs of a refused call and records the refusal.
+	// Revoke ends a token, spending proofs as Issue does.
+	Revoke(ctx context.Context, org id.Org, t id.Token, proofs []Proof, now time.Time, events []audit.Event) error
+	// Spend spends proofs and records events that change nothing else.
+	Spend(ctx context.Context, proofs []Proof, events []audit.Event) error
+	// Refuse spends the proofs of a refused call and records the refusal; proofs
+	// that were spent before do not matter then.
 	Refuse(ctx context.Context, proofs []Proof, events []audit.Event) error
 }

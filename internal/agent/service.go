@@ -194,7 +194,7 @@ func (s *Service) Subject(ctx context.Context, raw, client string, from netip.Ad
 // NewToken makes an access token for c, to be stored by the caller together
 // with what it records.
 func (s *Service) NewToken(c Caller, scopes []string, now time.Time) (*Token, secret.Text) {
-	text := secret.New("vka_" + secret.Random(32).Reveal())
+	text := secret.Token("vka_", 32)
 	h := text.Hash()
 	return &Token{
 		Org: c.Org, ID: id.NewToken(), Hash: h[:], Agent: c.Agent, Key: c.Key, Scopes: scopes,
@@ -254,15 +254,12 @@ func (s *Service) Revoke(ctx context.Context, c Caller, text secret.Text, now ti
 	h := text.Hash()
 	t, _, _, err := s.Store.Tokens().ByHash(ctx, h[:])
 	if errors.Is(err, ErrToken) || err == nil && t.Agent != c.Agent {
-		return s.Store.Tokens().Refuse(ctx, c.Proofs, []audit.Event{c.Event("token.revoke_unknown", "", "", now, nil)})
+		return s.Store.Tokens().Spend(ctx, c.Proofs, []audit.Event{c.Event("token.revoke_unknown", "", "", now, nil)})
 	}
 	if err != nil {
 		return err
 	}
-	if err := s.Store.Tokens().Refuse(ctx, c.Proofs, nil); err != nil {
-		return err
-	}
-	return s.Store.Tokens().Revoke(ctx, c.Org, t.ID, now, []audit.Event{c.Event("token.revoked", string(t.ID), "", now, nil)})
+	return s.Store.Tokens().Revoke(ctx, c.Org, t.ID, c.Proofs, now, []audit.Event{c.Event("token.revoked", string(t.ID), "", now, nil)})
 }
 
 var nameRule = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$`)

@@ -22,7 +22,6 @@ import (
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/vault"
 	"github.com/valetkey/valetkey/provider"
-	"github.com/valetkey/valetkey/secret"
 )
 
 // Run executes approved actions, ends overdue ones, and wakes waiters, until
@@ -267,7 +266,7 @@ func (b *Broker) perform(ctx context.Context, h Held, r *ready) {
 	ans, out := b.collect(ctx, h.Action, r)
 	var sealed []byte
 	if ans != nil {
-		if sealed, err = b.Keys.Seal(ctx, payloadPlace(h.Action, "answer"), secret.New(string(ans.encode()))); err != nil {
+		if sealed, err = b.Keys.SealBytes(ctx, payloadPlace(h.Action, "answer"), ans.encode()); err != nil {
 			b.Logger.ErrorContext(ctx, "sealing an answer", slog.String("action", string(h.Action.ID)), slog.Any("error", err))
 			sealed = nil
 		}

@@ -13,7 +13,6 @@ import (
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/seal"
 	"github.com/valetkey/valetkey/internal/user"
-	"github.com/valetkey/valetkey/secret"
 )
 
 // payloadPlace is where a request or an answer is sealed: under the key of its
@@ -55,7 +54,7 @@ func (b *Broker) hold(ctx context.Context, c agent.Caller, a *action.Action, req
 	if err != nil {
 		return Outcome{}, err
 	}
-	sealed, err := b.Keys.Seal(ctx, payloadPlace(a, "request"), secret.New(string(req.Encode())))
+	sealed, err := b.Keys.SealBytes(ctx, payloadPlace(a, "request"), req.Encode())
 	if err != nil {
 		return Outcome{}, fmt.Errorf("seal request of %s: %w", a.ID, err)
 	}
@@ -165,11 +164,11 @@ func (b *Broker) Request(ctx context.Context, a *action.Action) (*action.Request
 	if err != nil {
 		return nil, err
 	}
-	plain, err := b.Keys.Open(ctx, payloadPlace(a, "request"), sealed)
+	plain, err := b.Keys.OpenBytes(ctx, payloadPlace(a, "request"), sealed)
 	if err != nil {
 		return nil, fmt.Errorf("open request of %s: %w", a.ID, err)
 	}
-	return action.DecodeRequest([]byte(plain.Reveal()))
+	return action.DecodeRequest(plain)
 }
 
 // Inbox lists approvals of a status that p may answer or look at, newest first.

@@ -152,12 +152,12 @@ func (b *Broker) Answer(ctx context.Context, c agent.Caller, h Held) (Kept, erro
 	if err != nil {
 		return Kept{}, err
 	}
-	plain, err := b.Keys.Open(ctx, payloadPlace(h.Action, "answer"), sealed)
+	plain, err := b.Keys.OpenBytes(ctx, payloadPlace(h.Action, "answer"), sealed)
 	if err != nil {
 		return Kept{}, fmt.Errorf("open answer of %s: %w", h.Action.ID, err)
 	}
 	var k kept
-	if err := json.Unmarshal([]byte(plain.Reveal()), &k); err != nil {
+	if err := json.Unmarshal(plain, &k); err != nil {
 		return Kept{}, fmt.Errorf("decode answer of %s: %w", h.Action.ID, err)
 	}
 	return Kept(k), nil

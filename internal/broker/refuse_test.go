@@ -403,3 +403,42 @@ func TestVend(t *testing.T) {
 		t.Errorf("%d vendings in the log, want 2", len(vended))
 	}
 }
+
+// A vending that policy asks about is held; the approved one is handed out
+// once, by the repeat of the same request, and the next one asks afresh.
+func TestHeldVend(t *testing.T) {
+	s := newScene(t)
+	holder, _ := s.Agent(s.mira, "holder")
+	s.Grant(s.mira, holder, s.con, grant.Vend, []string{"*"}, nil)
+	s.rules(`@id("vend") @reason("tokens are asked for") forbid (principal, action, resource) when { context.vend } unless { context.assurance >= 1 };`)
+	vend := func() (*broker.Vended, broker.Outcome) {
+		t.Helper()
+		v, out, err := s.App.Broker.Vend(t.Context(), vktest.Caller(holder), broker.VendAsk{User: s.mira.User, Connection: "github"}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v, out
+	}
+	v, out := vend()
+	if v != nil || out.Action.State != action.Pending {
+		t.Fatalf("vended without an answer: %+v", out.Action)
+	}
+	if v, again := vend(); v != nil || again.Action.ID != out.Action.ID {
+		t.Error("a repeat did not attach")
+	}
+	s.approve(out)
+	if v, _ := vend(); v == nil {
+		t.Error("the approved vending was not handed out")
+	}
+	if v, next := vend(); v != nil || next.Action.ID == out.Action.ID {
+		t.Error("one approval, two tokens")
+	}
+
+	// Approved, and then the rules demand more: asked again, at that level.
+	_, out = vend()
+	s.approve(out)
+	s.rules(`@id("vend2") @reason("with presence") forbid (principal, action, resource) when { context.vend } unless { context.assurance >= 2 };`)
+	if v, again := vend(); v != nil || again.Action.State != action.Pending || again.Approval.Level != approval.StepUp {
+		t.Errorf("after the rule: %+v", again.Action)
+	}
+}

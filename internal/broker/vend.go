@@ -196,10 +196,22 @@ func (b *Broker) vendHeld(ctx context.Context, c agent.Caller, con *vault.Connec
 		return nil, out, err
 	}
 	out, err := b.attach(ctx, before)
-	if err != nil || out.Action.State != action.Approved || level > out.Approval.Level {
-		return nil, *out, err
+	if err != nil {
+		return nil, Outcome{}, err
+	}
+	if out.Action.State != action.Approved {
+		return nil, *out, nil
 	}
 	h := Held{Action: out.Action, Approval: out.Approval}
+	if level > h.Approval.Level {
+		if err := b.reask(ctx, h, j, level, epoch, now); err != nil {
+			return nil, Outcome{}, err
+		}
+		if out, err = b.attach(ctx, h.Action); err != nil {
+			return nil, Outcome{}, err
+		}
+		return nil, *out, nil
+	}
 	if err := b.approver(ctx, h.Approval.DecidedBy, h, now); err != nil {
 		return nil, Outcome{}, err
 	}

@@ -10,7 +10,6 @@ package connect
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -147,7 +146,7 @@ func (s *Service) Complete(ctx context.Context, p user.Principal, cb Callback, n
 	if p.Session == "" {
 		return nil, ErrFlow
 	}
-	hash := sha256.Sum256([]byte(cb.State.Reveal()))
+	hash := cb.State.Hash()
 	f, err := s.Store.TakeFlow(ctx, hash[:], p.Session, cb.Provider, now)
 	if err != nil {
 		return nil, err

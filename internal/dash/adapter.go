@@ -27,7 +27,7 @@ import (
 type access int
 
 const (
-	person  access = iota // somebody who is logged in; the zero value, so that forgetting to choose closes
+	person access = iota // somebody who is logged in; the zero value, so that forgetting to choose closes
 	anybody
 )
 

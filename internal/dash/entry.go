@@ -246,7 +246,7 @@ func (s *Server) finishEnrol(ctx context.Context, c *call, req enrolled) (reply,
 		// The passkey is there already; a name that does not fit must not undo it.
 		if err := s.Users.Rename(ctx, c.who, c.who.User, name, c.now); err != nil {
 			s.Log.InfoContext(ctx, "name not taken over", slog.String("reason", fault.From(err).Reason))
-			to = "/inbox?done=name"
+			to += "?done=name"
 		}
 	}
 	return reply{to: to}, nil

@@ -9,15 +9,20 @@ type Chrome struct {
 	Section string // the entry of the navigation: "inbox", "activity", "connections", "agents", "policy"; "" outside
 	User    string // display name; "" when nobody is logged in
 	Role    string
-	CSRF    string // the session's token, sent back by every form
-	Waiting int    // actions waiting for this person
-	Frozen  *Freeze
+	CSRF    string   // the session's token, sent back by every form
+	Waiting int      // actions waiting for this person
+	Frozen  *Freeze  // everything is stopped
+	Stopped []Freeze // something narrower is, that concerns this person
 	Notice  *Notice
 	Now     time.Time
+	// MayFreeze and MayUnfreeze choose which buttons are offered.
+	MayFreeze, MayUnfreeze bool
 }
 
-// Freeze says that everything is stopped, since when and by whom.
+// Freeze says that something is stopped, since when and by whom.
 type Freeze struct {
+	ID     string
+	What   string // "The agent triage"; "" for everything
 	By     string
 	Reason string
 	At     time.Time

@@ -22,15 +22,18 @@ type Provider struct {
 
 // Connection is one connected account.
 type Connection struct {
-	ID         string
-	Account    AccountRef
-	State      string // "active", "needs_reauth", "revoked"
-	Scopes     []string
-	Via        string // "OAuth App", "pasted token", "sandbox"
-	Agents     []AgentRef
-	Note       string // why it needs attention
-	CreatedAt  time.Time
-	LastUsedAt time.Time
+	ID      string
+	Account AccountRef
+	State   string // "active", "needs_reauth", "revoked"
+	Scopes  []string
+	Via     string // "OAuth App", "pasted token", "sandbox"
+	Agents  []AgentRef
+	Note    string // why it needs attention
+	Owner   string // whose it is, when it is not the reader's
+	// Mine and CanReconnect choose which buttons are offered.
+	Mine, CanReconnect bool
+	CreatedAt          time.Time
+	LastUsedAt         time.Time
 }
 
 // DisconnectPage reports what a disconnect did, and what it could not do.

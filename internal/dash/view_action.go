@@ -15,12 +15,14 @@ type ActionPage struct {
 	Account   AccountRef
 
 	Request Request
-	Risk    Risk
-	Rule    Rule
-	Scopes  []string
-	Impact  []string
-	Amount  *Amount
-	Digest  string // effect digest, hex
+	// NoRequest says why the request cannot be shown.
+	NoRequest string
+	Risk      Risk
+	Rule      Rule
+	Scopes    []string
+	Impact    []string
+	Amount    *Amount
+	Digest    string // effect digest, hex
 
 	// AgentText is what the agent says about it. It is shown apart from our
 	// facts and counts for nothing.

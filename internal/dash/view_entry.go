@@ -6,6 +6,7 @@ import "time"
 type WelcomePage struct {
 	Chrome
 	Invite    string // token of the enrolment link that opened the page; "" once used
+	Name      string // of the person whom the link is for
 	Passkeys  bool   // false when the public URL is an IP address
 	PublicURL string
 

@@ -8,6 +8,8 @@ type InboxPage struct {
 	Pending []Card
 	Decided []Decided
 	More    int // pending actions beyond those listed
+	// Others are open actions that others have to answer, By.
+	Others []Decided
 	// HasAgents and HasConnections choose what an empty inbox teaches.
 	HasAgents, HasConnections bool
 }

@@ -478,9 +478,9 @@ func TestTokenKinds(t *testing.T) {
 	}
 	right := map[string]string{"assertion beside a subject": "client assertion", "revoking client": "client assertion"}
 	for place, present := range surfaces {
-		for kind, make := range kinds {
+		for kind, mint := range kinds {
 			want := kind == place || right[place] == kind
-			a := present(make())
+			a := present(mint())
 			if ok := a.status == 200; ok != want || a.status >= 500 {
 				t.Errorf("a %s as %s: %d %s", kind, place, a.status, a.body)
 			}

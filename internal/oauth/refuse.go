@@ -117,9 +117,6 @@ var words = map[string]said{
 	errApproval.Reason:          {http.StatusForbidden, codeApproval, ""},
 	errGrantType.Reason:         {http.StatusBadRequest, "unsupported_grant_type", ""},
 	errAudience.Reason:          {http.StatusBadRequest, codeInvalidTarget, ""},
-	errClientSecret.Reason:      {http.StatusUnauthorized, "invalid_client", ""},
-	errNoAssertion.Reason:       {http.StatusUnauthorized, "invalid_client", ""},
-	errDeviceClient.Reason:      {http.StatusUnauthorized, "invalid_client", ""},
 	vault.ErrProvider.Reason:    {http.StatusBadRequest, codeInvalidTarget, ""},
 }
 

@@ -152,9 +152,20 @@ func (s *AgentTokens) ByHash(ctx context.Context, hash []byte) (*agent.Token, *a
 	return t, a, k, nil
 }
 
-// Revoke ends a token.
-func (s *AgentTokens) Revoke(ctx context.Context, org id.Org, t id.Token, now time.Time, events []audit.Event) error {
+// Spend spends proofs and records events.
+func (s *AgentTokens) Spend(ctx context.Context, proofs []agent.Proof, events []audit.Event) error {
 	return s.db.write(ctx, func(tx *Tx) error {
+		tx.Emit(events...)
+		return tx.spend(proofs)
+	})
+}
+
+// Revoke ends a token.
+func (s *AgentTokens) Revoke(ctx context.Context, org id.Org, t id.Token, proofs []agent.Proof, now time.Time, events []audit.Event) error {
+	return s.db.write(ctx, func(tx *Tx) error {
+		if err := tx.spend(proofs); err != nil {
+			return err
+		}
 		tx.moveAuthority()
 		return modify(tx, agentTokens, func(t *agent.Token) ([]audit.Event, error) {
 			if !t.RevokedAt.IsZero() {

@@ -88,7 +88,7 @@ func (s *Service) BeginDevice(ctx context.Context, peer Peer, now time.Time) (se
 	if err := s.try(peer.place(), now); err != nil {
 		return secret.Text{}, nil, err
 	}
-	text := secret.New("vkd_" + secret.Random(32).Reveal())
+	text := secret.Token("vkd_", 32)
 	h := text.Hash()
 	d := &Device{
 		Org: s.Org, Hash: h[:], Label: clean(peer.Label, 100), Source: peer.source(), Status: DevicePending,

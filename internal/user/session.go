@@ -16,7 +16,7 @@ const touchEvery = time.Minute
 // newBearer makes the value that a client holds. The prefix lets an edge and a
 // secret scanner tell it from an agent's token.
 func newBearer() (secret.Text, []byte) {
-	text := secret.New("vks_" + secret.Random(32).Reveal())
+	text := secret.Token("vks_", 32)
 	h := text.Hash()
 	return text, h[:]
 }

@@ -4,7 +4,6 @@ package vktest
 
 import (
 	"context"
-	"database/sql"
 	"log/slog"
 	"net"
 	"net/http"
@@ -93,23 +92,6 @@ func (w *World) start(listener net.Listener) {
 			w.t.Errorf("close: %v", err)
 		}
 		w.stop = func() {}
-	}
-}
-
-// Tamper changes the database behind the server's back.
-func Tamper(t *testing.T, cfg config.Config, statement string) {
-	t.Helper()
-	db, err := sql.Open("sqlite", filepath.Join(cfg.Data, "valetkey.db")+"?_pragma=busy_timeout(10000)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	res, err := db.Exec(statement)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		t.Fatalf("%s changed nothing (%v)", statement, err)
 	}
 }
 

@@ -72,8 +72,9 @@ window.Valetkey = (() => {
     form.setAttribute("aria-busy", "true");
     try {
       const begin = (button && button.dataset.passkey) || form.dataset.passkey;
-      if (form.dataset.enrol) body.credential = await Valetkey.enrol(form.dataset.enrol, body);
-      else if (begin && wanted(button)) body.assertion = await Valetkey.assert(begin, body);
+      // To begin, the server is told what it is about and nothing else.
+      if (form.dataset.enrol) body.credential = await Valetkey.enrol(form.dataset.enrol, { invite: body.invite });
+      else if (begin && wanted(button)) body.assertion = await Valetkey.assert(begin, { digest: body.digest });
       const answer = await post(form.getAttribute("action"), body);
       for (const secret of form.querySelectorAll("input[type=password]")) secret.value = "";
       go(answer);

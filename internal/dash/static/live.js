@@ -20,6 +20,10 @@
     source.addEventListener("action", (event) => {
       htmx.trigger(document.body, "valetkey:" + JSON.parse(event.data).id);
     });
+    // A session that has ended answers neither the feed nor a part: the page
+    // is loaded again, which leads to the login and back here.
+    source.addEventListener("error", () => { if (source.readyState === EventSource.CLOSED) location.reload(); });
+    document.body.addEventListener("htmx:responseError", (event) => { if (event.detail.xhr.status === 401) location.reload(); });
     window.addEventListener("pagehide", () => source.close());
     window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
   }

@@ -28,7 +28,7 @@
     if (!window.PublicKeyCredential) throw new Error("This browser has no passkeys, or the page is not served over HTTPS or localhost.");
   };
 
-  // enrol makes a new passkey; body is what the form holds (invite, name).
+  // enrol makes a new passkey; body names the invitation.
   Valetkey.enrol = async (url, body) => {
     supported();
     const { publicKey } = await Valetkey.post(url, body);

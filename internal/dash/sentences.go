@@ -1,0 +1,169 @@
+package dash
+
+import (
+	"strings"
+
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/id"
+)
+
+// telling is how a kind of event is told. Words in braces are filled in: who,
+// agent, account, what (the operation), it (the object), and members of the
+// event's data by their names.
+type telling struct{ text, tone string }
+
+// tellings is the whole vocabulary of the log. A verb that is missing is told
+// by its name: an event is never left out because we have no sentence for it.
+var tellings = map[string]telling{
+	"action.held":      {"{agent} asks: {what}, as {account}", "ask"},
+	"action.approved":  {"{who} approved: {what}, as {account}", "good"},
+	"action.denied":    {"{who} said no: {what}, as {account}", "bad"},
+	"action.executing": {"Valetkey sends for {agent}: {what}, as {account}", ""},
+	"action.succeeded": {"Done for {agent}: {what}, as {account} (HTTP {status})", "good"},
+	"action.failed":    {"Failed for {agent}: {what}, as {account} ({status}{why})", "bad"},
+	"action.unknown":   {"Nobody knows whether it happened: {what}, as {account}", "bad"},
+	"action.expired":   {"Nobody answered in time: {what}, as {account}", ""},
+	"action.cancelled": {"{agent} took back: {what}, as {account}", ""},
+	"action.revoked":   {"Stopped before it was sent: {what}, as {account} ({why})", "bad"},
+	"action.reasked":   {"Asked again, because the rules ask for more: {what}, as {account}", "ask"},
+	"action.retried":   {"Tried again, because nothing had left: {what}, as {account}", ""},
+	"action.refused":   {"A request of {who} was refused ({reason})", "bad"},
+
+	"approval.opened":    {"A person is asked", "ask"},
+	"approval.granted":   {"{who} gave approval after {seconds} seconds", "good"},
+	"approval.denied":    {"{who} refused after {seconds} seconds", "bad"},
+	"approval.spent":     {"The approval was used up", ""},
+	"approval.expired":   {"The approval expired", ""},
+	"approval.withdrawn": {"The question was withdrawn ({why})", ""},
+	"approval.refused":   {"An answer of {who} was refused ({reason})", "bad"},
+
+	"agent.registered":      {"{who} registered the agent {it}", ""},
+	"agent.key_added":       {"{who} gave {agent} a key", ""},
+	"agent.key_revoked":     {"{who} retired a key of {agent}", ""},
+	"agent.suspended":       {"{who} suspended {it}", "bad"},
+	"agent.resumed":         {"{who} let {it} go on", "good"},
+	"agent.profile_changed": {"{who} changed the profile of {it} from {from} to {to}", ""},
+	"agent.sources_changed": {"{who} changed where {it} may come from: {sources}", ""},
+
+	"token.issued":         {"{who} got an access token for this server", ""},
+	"token.revoked":        {"{who} gave back an access token", ""},
+	"token.revoke_unknown": {"{who} gave back a token that is not its own", ""},
+	"token.vended":         {"{who} was given a token of {account}", ""},
+	"token.refused":        {"A login of {who} was refused ({reason})", "bad"},
+	"exchange.refused":     {"{who} was refused a token ({reason})", "bad"},
+
+	"user.created":      {"{who} added {it}", ""},
+	"user.link_created": {"{who} made an enrolment link for {it}", ""},
+	"user.renamed":      {"{from} is now called {to}", ""},
+	"user.suspended":    {"{who} suspended {it}", "bad"},
+	"user.resumed":      {"{who} let {it} back in", "good"},
+
+	"passkey.enrolled":        {"{who} added a passkey", ""},
+	"passkey.asserted":        {"{who} used a passkey", ""},
+	"passkey.clone_suspected": {"A passkey answered out of order: there may be a copy of it", "bad"},
+	"session.opened":          {"{who} logged in", ""},
+	"session.confirmed":       {"{who} confirmed to be present", ""},
+	"session.closed":          {"{who} logged out", ""},
+	"login.refused":           {"A login was refused ({reason})", "bad"},
+	"enrolment.refused":       {"An enrolment was refused ({reason})", "bad"},
+	"presence.refused":        {"A passkey's answer was refused ({reason})", "bad"},
+	"page.refused":            {"A change by {who} was refused ({reason})", "bad"},
+	"device.begun":            {"A terminal asks to be logged in: {label}", "ask"},
+	"device.approved":         {"{who} logged in a terminal: {label}", ""},
+	"device.denied":           {"{who} refused to log in a terminal: {label}", "bad"},
+	"device.refused":          {"A code for a terminal was refused ({reason})", "bad"},
+	"refusals.counted":        {"{count} more requests of unknown callers were refused", "bad"},
+
+	"connection.begun":           {"{who} went to {provider} to connect an account", ""},
+	"connection.probing":         {"{who} pasted a token of {provider}, which is looked at", ""},
+	"connection.created":         {"{who} connected {it}", "good"},
+	"connection.renewed":         {"{who} renewed {it}", "good"},
+	"connection.refresh_started": {"The tokens of {it} are renewed", ""},
+	"connection.refreshed":       {"The tokens of {it} were renewed", ""},
+	"connection.refresh_failed":  {"The tokens of {it} could not be renewed", "bad"},
+	"connection.needs_reauth":    {"{it} needs a new login", "bad"},
+	"connection.revoked":         {"{who} disconnected {it}", "bad"},
+	"connection.ended":           {"The tokens of {it} were destroyed here", ""},
+
+	"grant.created":   {"{who} lets {agent} use {account}", "good"},
+	"grant.revoked":   {"{who} no longer lets {agent} use {account}", "bad"},
+	"provider.set":    {"{who} configured the provider {it}", ""},
+	"policy.saved":    {"{who} saved the policy {name}", ""},
+	"freeze.thrown":   {"{who} froze {frozen}", "bad"},
+	"freeze.replayed": {"A freeze that could not be written down before is in the log", "bad"},
+	"freeze.lifted":   {"{who} lifted the freeze of {frozen}", "good"},
+}
+
+// eventView tells an event to a person.
+func eventView(n *names, e audit.Event) Event {
+	v := Event{Seq: e.Seq, At: e.At, Verb: e.Verb, Actor: n.actor(e.Actor), Object: n.object(e.Object)}
+	// Only what was held has a page: of what ran at once the log is all there is.
+	if strings.HasPrefix(e.Object, "act_") && e.Data["approval"] != "" {
+		v.ObjectID = e.Object
+	} else if id.Valid("act", e.Data["action"]) {
+		v.ObjectID = e.Data["action"]
+	}
+	t, ok := tellings[e.Verb]
+	if !ok {
+		v.Sentence = v.Actor + ": " + strings.NewReplacer(".", " ", "_", " ").Replace(e.Verb)
+		return v
+	}
+	v.Sentence, v.Tone = sentence(fill(t.text, func(word string) string { return filled(n, e, v, word) })), t.tone
+	if strings.HasPrefix(e.Verb, "action.") && e.Data["inline"] != "" {
+		v.Tone = ""
+	}
+	return v
+}
+
+func filled(n *names, e audit.Event, v Event, word string) string {
+	switch word {
+	case "who":
+		return v.Actor
+	case "it":
+		return v.Object
+	case "agent":
+		return n.agent(id.Agent(first(e.Data["agent"], strings.TrimPrefix(e.Actor, "agent:")))).Name
+	case "account":
+		a := n.connection(id.Connection(first(e.Data["connection"], e.Object)))
+		return a.Account + " on " + a.Provider
+	case "what":
+		return lower(n.operation(e.Data["operation"]))
+	case "provider":
+		return n.provider(e.Data["provider"])
+	case "frozen":
+		if e.Data["kind"] == "all" {
+			return "everything"
+		}
+		return n.object(e.Data["target"])
+	case "why":
+		return plainWhy(e.Data["why"])
+	case "status":
+		if e.Verb == "action.failed" && e.Data["status"] != "" {
+			return "HTTP " + e.Data["status"] + " "
+		}
+	}
+	return e.Data[word]
+}
+
+// lower begins a title with a small letter, unless it begins with a name.
+func lower(s string) string {
+	if len(s) > 1 && s[0] >= 'A' && s[0] <= 'Z' && s[1] >= 'a' && s[1] <= 'z' {
+		return string(s[0]+'a'-'A') + s[1:]
+	}
+	return s
+}
+
+// fill replaces each {word}. Values are not looked at again.
+func fill(text string, value func(string) string) string {
+	var b strings.Builder
+	for {
+		before, rest, ok := strings.Cut(text, "{")
+		b.WriteString(before)
+		word, after, closed := strings.Cut(rest, "}")
+		if !ok || !closed {
+			return strings.ReplaceAll(strings.ReplaceAll(b.String(), " ()", ""), " )", ")")
+		}
+		b.WriteString(value(word))
+		text = after
+	}
+}
