@@ -25,8 +25,11 @@ func TestNothingHappensUnrecorded(t *testing.T) {
 
 	list := broker.Ask{Connection: "github", Operation: "github.issues.list", Params: map[string]any{"owner": "octo", "repo": "api"}}
 	for name, try := range map[string]func() error{
-		"a read":  func() error { _, err := s.App.Broker.Submit(t.Context(), s.caller(), list, time.Now()); return err },
-		"a write": func() error { _, err := s.App.Broker.Submit(t.Context(), s.caller(), comment("x"), time.Now()); return err },
+		"a read": func() error { _, err := s.App.Broker.Submit(t.Context(), s.caller(), list, time.Now()); return err },
+		"a write": func() error {
+			_, err := s.App.Broker.Submit(t.Context(), s.caller(), comment("x"), time.Now())
+			return err
+		},
 		"a token": func() error {
 			v, _, err := s.App.Broker.Vend(t.Context(), vktest.Caller(holder), broker.VendAsk{User: s.mira.User, Connection: "github"}, time.Now())
 			if v != nil {

@@ -442,3 +442,17 @@ func TestHeldVend(t *testing.T) {
 		t.Errorf("after the rule: %+v", again.Action)
 	}
 }
+
+// A disconnection ends what waits, approved or not.
+func TestDisconnectRevokesWhatWaits(t *testing.T) {
+	s := newScene(t)
+	held := s.submit(comment("waits"))
+	if _, err := s.App.Manage.Disconnect(t.Context(), s.mira, string(s.con.ID), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	s.ends(held, action.Revoked, "connection_revoked")
+	if err := s.decide(s.mira, held, approval.Yes); fault.From(err).Reason != "approval_not_open" {
+		t.Errorf("answered after the disconnection: %v", err)
+	}
+	s.sent("POST", comments, 0)
+}

@@ -22,7 +22,10 @@
     });
     // A session that has ended answers neither the feed nor a part: the page
     // is loaded again, which leads to the login and back here.
-    source.addEventListener("error", () => { if (source.readyState === EventSource.CLOSED) location.reload(); });
+    source.addEventListener("error", async () => {
+      if (source.readyState !== EventSource.CLOSED) return;
+      try { if ((await fetch(url, { method: "HEAD" })).status === 401) location.reload(); } catch { /* the server is away */ }
+    });
     document.body.addEventListener("htmx:responseError", (event) => { if (event.detail.xhr.status === 401) location.reload(); });
     window.addEventListener("pagehide", () => source.close());
     window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });

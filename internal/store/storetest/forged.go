@@ -1,0 +1,227 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/fault"
+	"github.com/valetkey/valetkey/internal/store"
+)
+
+// syncBuffer is a log that several goroutines write.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+// take returns what was written since the last time.
+func (s *syncBuffer) take() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.b.Reset()
+	return s.b.String()
+}
+
+// testForged changes every column of every row that carries authority, one at
+// a time, as somebody with the database and without the root key would.
+func testForged(t *testing.T, d Database) {
+	var log syncBuffer
+	db, raw, ctx := d.OpenLogged(t, &log), d.Raw(t), t.Context()
+	w := newWorld(db)
+	for _, m := range w.mutations() {
+		if m.name == "Connections.End" {
+			break // leaves nothing live to read
+		}
+		must(t, m.run(ctx, []audit.Event{event("test.made", "it")}))
+	}
+	h, err := db.Actions().Held(ctx, org, w.held.ID)
+	must(t, err)
+	for _, s := range w.signed(db, h.Approval.ID) {
+		if err := s.read(ctx); err != nil {
+			t.Fatalf("%s before anything was forged: %v", s.table, err)
+		}
+		log.take()
+		row := s.row(t, raw)
+		if !slices.Contains(row.columns, "mac") {
+			t.Errorf("%s carries authority and has no mac", s.table)
+		}
+		for i, column := range row.columns {
+			for _, forged := range forgeries(row.values[i]) {
+				update := func(to any, where any) {
+					t.Helper()
+					// The column may itself be the key by which the row is found.
+					args := []any{to, s.key}
+					if column == s.by {
+						args[1] = where
+					}
+					res, err := raw.ExecContext(ctx, fmt.Sprintf("update %s set %s = $1 where %s = $2", s.table, column, s.by), args...)
+					must(t, err)
+					if n, err := res.RowsAffected(); n != 1 || err != nil {
+						t.Fatalf("%s.%s: %d rows changed, %v", s.table, column, n, err)
+					}
+				}
+				update(forged, row.values[i])
+				err := s.read(ctx)
+				said := log.take()
+				switch {
+				case err == nil:
+					t.Errorf("%s.%s changed from %q to %q, and the row was read", s.table, column, row.values[i], forged)
+				case slices.Contains(s.found, column):
+					// It is not found at all; if it is, it must be refused.
+				case fault.From(err).Kind != fault.Internal:
+					t.Errorf("%s.%s: %v, want an internal error", s.table, column, err)
+				case strings.Count(said, "row is not authentic") != 1 || !strings.Contains(said, `"table":"`+s.table+`"`) || !strings.Contains(said, `"level":"ERROR"`):
+					t.Errorf("%s.%s: the operator was told:\n%s", s.table, column, said)
+				}
+				update(row.values[i], forged)
+			}
+		}
+		if err := s.read(ctx); err != nil {
+			t.Errorf("%s after everything was put back: %v", s.table, err)
+		}
+	}
+	testOtherKey(t, d)
+}
+
+// testOtherKey: rows made under another root key are as forged as any.
+func testOtherKey(t *testing.T, d Database) {
+	if d.Engine == "sqlite" {
+		return // one process owns the file; the row tags are tested above
+	}
+	db, other := d.Open(t), d.Open(t)
+	other.Authenticate(liar{})
+	w := newWorld(db)
+	w.user.Name, w.user.Handle = "forged", []byte("forged")
+	must(t, other.Users().CreateUser(t.Context(), w.user, nil, nil))
+	if _, err := db.Users().User(t.Context(), org, w.user.ID); err == nil {
+		t.Error("a row with another's tag was read")
+	}
+}
+
+// liar signs everything, without a key.
+type liar struct{}
+
+func (liar) Sum(string, ...[]byte) []byte          { return make([]byte, 37) }
+func (liar) Verify([]byte, string, ...[]byte) bool { return true }
+
+// forgeries are values of the same type, and spellings of the same value.
+func forgeries(v any) []any {
+	switch v := v.(type) {
+	case int64:
+		out := []any{v + 1}
+		if v == 1 {
+			out = append(out, int64(2)) // as true as 1 is
+		}
+		return out
+	case []byte:
+		if len(v) == 0 {
+			return []any{[]byte{0}}
+		}
+		b := bytes.Clone(v)
+		b[len(b)-1] ^= 1
+		return []any{b, b[:len(b)-1]}
+	case string:
+		return []any{v + "x", v + " ", strings.ToUpper(v) + "x"}
+	}
+	panic(fmt.Sprintf("storetest: a column of %T", v))
+}
+
+// signed is one row that carries authority, and how it is read.
+type signed struct {
+	table string
+	by    string // the column that tells the row from others
+	key   any
+	found []string // the columns by which it is looked up
+	read  func(context.Context) error
+}
+
+func (s signed) row(t testing.TB, raw *sql.DB) row {
+	t.Helper()
+	for _, r := range allRows(t, raw, s.table) {
+		if i := slices.Index(r.columns, s.by); fmt.Sprint(r.values[i]) == fmt.Sprint(s.key) {
+			for i, v := range r.values {
+				if b, ok := v.([]byte); ok {
+					r.values[i] = bytes.Clone(b)
+				}
+			}
+			return r
+		}
+	}
+	t.Fatalf("no row %v in %s", s.key, s.table)
+	return row{}
+}
+
+func (w *world) signed(db *store.DB, ap any) []signed {
+	users, agents := db.Users(), db.Agents()
+	only := func(_ any, err error) error { return err }
+	keyed := []string{"org", "id"}
+	return []signed{
+		{"users", "id", string(w.user.ID), keyed, func(ctx context.Context) error { return only(users.User(ctx, org, w.user.ID)) }},
+		{"links", "hash", w.link.Hash, []string{"hash"}, func(ctx context.Context) error { return only(users.Passkeys().Link(ctx, w.link.Hash)) }},
+		{"passkeys", "id", string(w.passkey.ID), []string{"credential_id"}, func(ctx context.Context) error {
+			return only(users.Passkeys().ByCredential(ctx, w.passkey.CredentialID))
+		}},
+		{"sessions", "id", string(w.session.ID), []string{"hash"}, func(ctx context.Context) error {
+			_, _, err := users.Sessions().ByHash(ctx, w.session.Hash)
+			return err
+		}},
+		{"devices", "hash", w.device.Hash, []string{"hash"}, func(ctx context.Context) error { return only(users.Devices().ByHash(ctx, w.device.Hash)) }},
+		// Taking removes it, and nothing else reads one: Take fails before that.
+		{"agents", "id", string(w.agent.ID), keyed, func(ctx context.Context) error { return only(agents.Agent(ctx, org, w.agent.ID)) }},
+		{"agent_keys", "id", string(w.key.ID), []string{"org", "agent"}, func(ctx context.Context) error {
+			ks, err := agents.Keys().OfAgent(ctx, org, w.agent.ID)
+			if err == nil && len(ks) != 2 {
+				err = fmt.Errorf("%d keys", len(ks))
+			}
+			return err
+		}},
+		{"agent_tokens", "id", string(w.token.ID), []string{"hash"}, func(ctx context.Context) error {
+			_, _, _, err := agents.Tokens().ByHash(ctx, w.token.Hash)
+			return err
+		}},
+		{"registrations", "provider", w.registration.Provider, []string{"org", "provider"}, func(ctx context.Context) error {
+			return only(db.Registrations().Registration(ctx, org, w.registration.Provider))
+		}},
+		{"connections", "id", string(w.connection.ID), keyed, func(ctx context.Context) error {
+			return only(db.Connections().Connection(ctx, org, w.connection.ID))
+		}},
+		{"flows", "id", string(w.flow.ID), []string{"state"}, func(ctx context.Context) error {
+			// With a wrong session nothing is used up, and an authentic row says so.
+			_, err := db.Flows().TakeFlow(ctx, w.flow.State, "ses_other", w.flow.Provider, now)
+			if fault.From(err).Reason == "connect_not_started_here" {
+				return nil
+			}
+			return err
+		}},
+		{"grants", "id", string(w.grant.ID), keyed, func(ctx context.Context) error { return only(db.Grants().Grant(ctx, org, w.grant.ID)) }},
+		{"freezes", "id", string(w.freeze.ID), []string{"org", "lifted_at"}, func(ctx context.Context) error {
+			fs, err := db.Freezes().ActiveFreezes(ctx, org)
+			if err == nil && len(fs) != 1 {
+				err = fmt.Errorf("%d freezes", len(fs))
+			}
+			return err
+		}},
+		{"policies", "id", string(w.policy.ID), []string{"org"}, func(ctx context.Context) error {
+			ps, err := db.Policies().Policies(ctx, org)
+			if err == nil && len(ps) != 1 {
+				err = fmt.Errorf("%d policies", len(ps))
+			}
+			return err
+		}},
+		{"actions", "id", string(w.held.ID), keyed, func(ctx context.Context) error { return only(db.Actions().Held(ctx, org, w.held.ID)) }},
+		{"approvals", "id", fmt.Sprint(ap), keyed, func(ctx context.Context) error { return only(db.Actions().Held(ctx, org, w.held.ID)) }},
+	}
+}

@@ -1,0 +1,223 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/action"
+	"github.com/valetkey/valetkey/internal/agent"
+	"github.com/valetkey/valetkey/internal/approval"
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/broker"
+	"github.com/valetkey/valetkey/internal/connect"
+	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/internal/store"
+	"github.com/valetkey/valetkey/internal/user"
+)
+
+// race lets n callers, spread over the replicas, do the same at once, and
+// counts who succeeded. Everybody else must be told loss.
+func race(t testing.TB, dbs []*store.DB, n int, loss error, try func(db *store.DB, i int) error) int {
+	t.Helper()
+	var won atomic.Int64
+	var wait sync.WaitGroup
+	start := make(chan struct{})
+	for i := range n {
+		wait.Go(func() {
+			<-start
+			switch err := try(dbs[i%len(dbs)], i); {
+			case err == nil:
+				won.Add(1)
+			case !errors.Is(err, loss):
+				t.Errorf("a loser was told: %v, want %v", err, loss)
+			}
+		})
+	}
+	close(start)
+	wait.Wait()
+	return int(won.Load())
+}
+
+// testRaces: of many who want the same thing, one gets it.
+func testRaces(t *testing.T, d Database) {
+	dbs, ctx := d.Replicas(t), t.Context()
+	db := dbs[0]
+	w := newWorld(db)
+	one := func(what string, n int, loss error, try func(db *store.DB, i int) error) {
+		t.Helper()
+		if won := race(t, dbs, n, loss, try); won != 1 {
+			t.Errorf("%s: %d of %d succeeded, want 1", what, won, n)
+		}
+	}
+	one("one proof", 200, agent.ErrReplayed, func(db *store.DB, i int) error {
+		tok := *w.token
+		tok.ID, tok.Hash = id.NewToken(), fmt.Append(nil, i)
+		return db.Agents().Tokens().Issue(ctx, &tok, proofOf(w.agent.ID, "raced"), []audit.Event{event("token.issued", tok.ID)})
+	})
+	issued, err := db.Log().Select(ctx, store.Query{Org: org, Verb: "token.issued", Limit: 100})
+	if len(issued) != 1 || err != nil {
+		t.Errorf("one proof issued %d tokens, says the log (%v)", len(issued), err)
+	}
+
+	must(t, w.hold(ctx, db, w.held, w.approval, 10, event("action.held", w.held.ID)))
+	must(t, db.Actions().Move(ctx, org, w.held.ID, broker.Move{Epoch: -1, Apply: func(a *action.Action, p *approval.Approval) ([]audit.Event, *approval.Approval, error) {
+		p.Status = approval.Granted
+		e, err := a.Approve("user:usr_x", now)
+		return []audit.Event{e}, nil, err
+	}}))
+	one("one approved action", 40, action.ErrState, func(db *store.DB, _ int) error {
+		return db.Actions().Move(ctx, org, w.held.ID, broker.Move{Epoch: -1, Apply: func(a *action.Action, p *approval.Approval) ([]audit.Event, *approval.Approval, error) {
+			claimed, err := a.Claim(w.held.Effect, now)
+			if err != nil {
+				return nil, nil, err
+			}
+			spent, err := p.Spend(w.held.Effect, now)
+			return []audit.Event{spent, claimed}, nil, err
+		}})
+	})
+
+	epoch := mustEpoch(t, db)
+	busy := id.NewAgent()
+	if won := race(t, dbs, 40, broker.ErrTooMany, func(db *store.DB, i int) error {
+		a, p := w.pending(busy, "")
+		return db.Actions().Hold(ctx, broker.Hold{Epoch: epoch, Action: a, Approval: p, Request: []byte("r"), MaxOpen: 7, Events: []audit.Event{event("action.held", a.ID)}})
+	}); won != 7 {
+		t.Errorf("a cap of 7 held %d", won)
+	}
+	for _, key := range []string{"", "one key"} {
+		twin := id.NewAgent()
+		one("one request with key "+strconv.Quote(key), 40, broker.ErrRaced, func(db *store.DB, i int) error {
+			a, p := w.pending(twin, key)
+			if key == "" {
+				a.Effect, p.Effect = w.held.Effect, w.held.Effect
+			}
+			return db.Actions().Hold(ctx, broker.Hold{Epoch: epoch, Action: a, Approval: p, Request: []byte("r"), MaxOpen: 50, Events: []audit.Event{event("action.held", a.ID)}})
+		})
+	}
+
+	must(t, db.Flows().CreateConnection(ctx, w.connection, nil))
+	notLeased := errors.New("somebody else has the lease")
+	one("one lease", 40, notLeased, func(db *store.DB, _ int) error {
+		_, ok, err := db.Connections().Lease(ctx, org, w.connection.ID, time.Hour, []audit.Event{event("connection.refreshing", w.connection.ID)})
+		if err == nil && !ok {
+			err = notLeased
+		}
+		return err
+	})
+	must(t, db.Flows().CreateFlow(ctx, w.flow, nil))
+	one("one flow", 40, connect.ErrFlow, func(db *store.DB, _ int) error {
+		_, err := db.Flows().TakeFlow(ctx, w.flow.State, w.flow.Session, w.flow.Provider, now)
+		return err
+	})
+	must(t, db.Users().CreateUser(ctx, w.user, w.link, nil))
+	one("one link", 40, user.ErrLink, func(db *store.DB, i int) error {
+		p := *w.passkey
+		p.ID, p.CredentialID = id.NewPasskey(), fmt.Append(nil, i)
+		return db.Users().Passkeys().Enrol(ctx, &p, w.link.Hash, now, nil)
+	})
+	must(t, db.Users().Ceremonies().Begin(ctx, w.ceremony))
+	one("one ceremony", 40, user.ErrCeremony, func(db *store.DB, _ int) error {
+		_, err := db.Users().Ceremonies().Take(ctx, w.ceremony.Hash, now)
+		return err
+	})
+	// Everybody changes the same row, and no change is lost.
+	if won := race(t, dbs, 40, nil, func(db *store.DB, _ int) error {
+		for {
+			err := db.Users().UpdateUser(ctx, org, w.user.ID, func(u *user.User) ([]audit.Event, error) {
+				return []audit.Event{event("user.changed", u.ID)}, nil
+			})
+			if !errors.Is(err, store.ErrUnavailable) {
+				return err
+			}
+		}
+	}); won != 40 {
+		t.Errorf("%d of 40 changes of one row", won)
+	}
+	if u, err := db.Users().User(ctx, org, w.user.ID); err != nil || u.Version != 41 {
+		t.Errorf("after 40 changes: %+v, %v", u, err)
+	}
+	for _, db := range dbs {
+		verify(t, db)
+	}
+}
+
+// testEpoch: an intent that was judged before a change of authority is never
+// recorded after it, on whatever replica and in whatever batch.
+func testEpoch(t *testing.T, d Database) {
+	dbs, ctx := d.Replicas(t), t.Context()
+	w := newWorld(dbs[0])
+	first := mustEpoch(t, dbs[0])
+	var wait sync.WaitGroup
+	var began, moved atomic.Int64
+	for i := range 24 {
+		db := dbs[i%len(dbs)]
+		wait.Go(func() {
+			for j := range 15 {
+				if i%6 == 0 {
+					g := *w.grant
+					g.ID = id.NewGrant()
+					if err := db.Grants().CreateGrant(ctx, &g, []audit.Event{event("grant.created", g.ID)}); err != nil {
+						t.Errorf("CreateGrant: %v", err)
+					}
+					continue
+				}
+				// A replica may know an old epoch; that is what the check is for.
+				epoch, err := db.Epoch(ctx)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				e := event("action.executing", "act")
+				e.Data = map[string]string{"epoch": strconv.FormatInt(epoch, 10)}
+				a := id.NewAction()
+				switch j % 3 {
+				case 0:
+					act, p := w.pending(id.NewAgent(), "")
+					err = db.Actions().Hold(ctx, broker.Hold{Epoch: epoch, Action: act, Approval: p, Request: []byte("r"), MaxOpen: 5, Events: []audit.Event{e}})
+				default:
+					err = db.Actions().Begin(ctx, broker.Begin{Org: org, Epoch: epoch, Events: []audit.Event{e}, Intent: a})
+				}
+				switch {
+				case err == nil:
+					began.Add(1)
+				case errors.Is(err, broker.ErrMoved):
+					moved.Add(1)
+				case !errors.Is(err, store.ErrUnavailable):
+					t.Errorf("Begin: %v", err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	events, err := dbs[0].Log().Events(ctx, 0, 10000)
+	must(t, err)
+	epoch, intents := first, int64(0)
+	// Several changes of one batch move authority once: what counts is that no
+	// intent stands behind a move that it was judged before.
+	last := first
+	for _, e := range events {
+		switch e.Verb {
+		case "grant.created":
+			epoch++ // at most
+		case "action.executing":
+			intents++
+			judged, err := strconv.ParseInt(e.Data["epoch"], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if judged < last || judged > epoch {
+				t.Fatalf("event %d was judged under epoch %d, behind one of %d and at most %d moves", e.Seq, judged, last, epoch-first)
+			}
+			last = judged
+		}
+	}
+	if intents != began.Load() {
+		t.Errorf("%d intents in the log, %d were acknowledged", intents, began.Load())
+	}
+	t.Logf("%d intents, %d judged too early", began.Load(), moved.Load())
+}
