@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -168,25 +169,16 @@ type upstream struct {
 // they protect the browser of somebody who opens such an answer.
 var ours = []string{
 	"Cache-Control", "X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy", "Cross-Origin-Resource-Policy",
-	"Location", "Date", "Content-Length", api.HeaderAction, api.HeaderUpstreamStatus, api.HeaderRequest,
+	"Date", "Content-Length", api.HeaderAction, api.HeaderUpstreamStatus, api.HeaderRequest,
 }
 
 func (u *upstream) answer(ctx context.Context, c *call) error {
 	h := c.w.Header()
 	for name, values := range u.header {
-		h[http.CanonicalHeaderKey(name)] = values
-	}
-	for _, name := range ours {
-		if name != "Location" && name != "Date" && name != "Content-Length" {
-			continue
+		if name = http.CanonicalHeaderKey(name); !slices.Contains(ours, name) {
+			h[name] = values
 		}
-		h.Del(name)
 	}
-	return u.send(ctx, c)
-}
-
-func (u *upstream) send(ctx context.Context, c *call) error {
-	h := c.w.Header()
 	h.Set(api.HeaderAction, string(u.action))
 	h.Set(api.HeaderUpstreamStatus, strconv.Itoa(u.status))
 	if h.Get("Content-Type") == "" {

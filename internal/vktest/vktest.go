@@ -32,12 +32,21 @@ type World struct {
 	Upstream string // base URL of the sandbox
 	Config   config.Config
 
-	t    *testing.T
-	stop func()
+	t      *testing.T
+	log    *slog.Logger
+	client secret.Text // of the sandbox's OAuth application
+	stop   func()
 }
 
-// Option changes a World before it starts.
+// Option changes a World before it starts: its configuration, and its
+// upstream.
 type Option func(*config.Config, *sandbox.Options)
+
+// LogTo sends the logs of server and sandbox to h instead of the test's
+// output.
+func LogTo(h slog.Handler) Option {
+	return func(_ *config.Config, o *sandbox.Options) { o.Log = slog.New(h) }
+}
 
 // New starts a World; the test's end stops it.
 func New(t *testing.T, options ...Option) *World {
@@ -47,6 +56,10 @@ func New(t *testing.T, options ...Option) *World {
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	for _, o := range options {
 		o(&cfg, &opts)
+	}
+	log := opts.Log
+	if log == nil {
+		log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	up := sandbox.New(opts)
 	upstream := httptest.NewServer(up.Handler())
@@ -65,7 +78,7 @@ func New(t *testing.T, options ...Option) *World {
 	if err := cfg.Check(); err != nil {
 		t.Fatal(err)
 	}
-	w := &World{Sandbox: up, Upstream: upstream.URL, Config: cfg, URL: cfg.PublicURL, t: t}
+	w := &World{Sandbox: up, Upstream: upstream.URL, Config: cfg, URL: cfg.PublicURL, t: t, log: log, client: opts.ClientSecret}
 	w.start(listener)
 	t.Cleanup(func() { w.stop() })
 	up.AllowRedirect(w.App.Connect.RedirectURI("github"))
@@ -74,8 +87,7 @@ func New(t *testing.T, options ...Option) *World {
 }
 
 func (w *World) start(listener net.Listener) {
-	log := slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	a, err := app.New(w.t.Context(), w.Config, log)
+	a, err := app.New(w.t.Context(), w.Config, w.log)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -114,7 +126,7 @@ func (w *World) register() {
 		Base: provider.Base{API: []string{w.Upstream}, Web: w.Upstream},
 	}
 	now := time.Now()
-	err := w.App.Providers.Set(w.t.Context(), r, secret.New("sandbox-client-secret"), w.App.Egress.CheckURL, now, func(verb, object string, data map[string]string) audit.Event {
+	err := w.App.Providers.Set(w.t.Context(), r, w.client, w.App.Egress.CheckURL, now, func(verb, object string, data map[string]string) audit.Event {
 		return audit.Event{At: now, Org: id.DefaultOrg, Verb: verb, Actor: "system", Object: object, Data: data}
 	})
 	if err != nil {
