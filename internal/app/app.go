@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,12 +23,15 @@ import (
 	"github.com/valetkey/valetkey/internal/broker"
 	"github.com/valetkey/valetkey/internal/config"
 	"github.com/valetkey/valetkey/internal/connect"
+	"github.com/valetkey/valetkey/internal/dash"
 	"github.com/valetkey/valetkey/internal/egress"
 	"github.com/valetkey/valetkey/internal/fault"
 	"github.com/valetkey/valetkey/internal/freeze"
+	"github.com/valetkey/valetkey/internal/httpapi"
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/jwt"
 	"github.com/valetkey/valetkey/internal/manage"
+	"github.com/valetkey/valetkey/internal/oauth"
 	"github.com/valetkey/valetkey/internal/seal"
 	"github.com/valetkey/valetkey/internal/store"
 	"github.com/valetkey/valetkey/internal/user"
@@ -42,6 +44,7 @@ import (
 type App struct {
 	Config   config.Config
 	Log      *slog.Logger
+	Version  string   // of the program, for people
 	Warnings []string // what the operator should know, one sentence each
 
 	DB           *store.DB
@@ -63,10 +66,13 @@ type App struct {
 	Broker    *broker.Broker
 	Manage    *manage.Service
 
-	started  time.Time
-	draining atomic.Bool
-	leaving  chan struct{} // closed when the server begins to stop
-	fatal    chan error    // history was lost or forked: stop serving
+	OAuth *oauth.Server
+	API   *httpapi.Server
+	Dash  *dash.Server
+
+	started time.Time
+	leaving chan struct{} // closed when the server begins to stop
+	fatal   chan error    // history was lost or forked: stop serving
 }
 
 const org = id.DefaultOrg
@@ -99,7 +105,10 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *App, err 
 	if err := a.services(); err != nil {
 		return nil, err
 	}
-	return a, a.recover(ctx)
+	if err := a.recover(ctx); err != nil {
+		return nil, err
+	}
+	return a, a.edges()
 }
 
 func (a *App) openKeys(ctx context.Context) error {

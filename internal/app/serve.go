@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/valetkey/valetkey/internal/httpapi"
 )
 
 const drainFor = 10 * time.Second
@@ -26,7 +28,13 @@ func (a *App) Serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(a.Log.Handler(), slog.LevelDebug),
 	}
+	socket, err := httpapi.ListenOperator(ctx, a.Config.Socket())
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	operator := a.API.OperatorServer()
 	g, gctx := errgroup.WithContext(background)
+	g.Go(func() error { return closed(operator.Serve(socket)) })
 	g.Go(func() error { return a.Background(gctx) })
 	g.Go(func() error {
 		var err error
@@ -35,23 +43,19 @@ func (a *App) Serve(ctx context.Context, l net.Listener) error {
 		} else {
 			err = srv.Serve(l)
 		}
-		if errors.Is(err, http.ErrServerClosed) {
-			return nil
-		}
-		return err
+		return closed(err)
 	})
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
 		case <-gctx.Done():
 		}
-		a.draining.Store(true) // waiters are told to come back
-		close(a.leaving)
+		close(a.leaving) // waiters are told to come back
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
 		defer cancel()
-		err := srv.Shutdown(drain)
+		err := errors.Join(srv.Shutdown(drain), operator.Shutdown(drain))
 		if err != nil {
-			err = errors.Join(err, srv.Close())
+			err = errors.Join(err, srv.Close(), operator.Close())
 		}
 		if drained := a.Broker.Drain(drain); drained != nil {
 			a.Log.Warn("calls in flight did not end in time; their outcome is unknown")
@@ -64,4 +68,12 @@ func (a *App) Serve(ctx context.Context, l net.Listener) error {
 		return err
 	})
 	return g.Wait()
+}
+
+// closed is the error of a server that ended, unless it was told to.
+func closed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
 }

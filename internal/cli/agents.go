@@ -2,7 +2,9 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 )
 
 type agentCommand struct {
+	Keygen  agentKeygen  `cmd:"" help:"Make a key pair for an agent: the private half goes to a file, the public half is printed."`
 	Add     agentAdd     `cmd:"" help:"Register an agent with its public key, or make the pair here."`
 	List    agentList    `cmd:"" help:"List agents."`
 	Show    agentShow    `cmd:"" help:"Show an agent and its keys."`
@@ -37,15 +40,9 @@ func (k *keyFlags) public(r *run) (text string, undo func(), err error) {
 	case k.Key == "" && k.NewKey == "":
 		return "", nil, usage("For example: --new-key agent.pem", "Say which key: --new-key FILE makes a pair, --key FILE takes a public one.")
 	case k.NewKey != "":
-		key, err := client.GenerateKey(client.Alg(k.Alg))
+		key, err := newKey(k.NewKey, k.Alg)
 		if err != nil {
-			return "", nil, usage("", "%v.", err)
-		}
-		if err := key.Save(k.NewKey); err != nil {
-			if os.IsExist(err) || strings.Contains(err.Error(), "exists") {
-				return "", nil, usage("Choose another name, or register its public half.", "%s exists already, and a key is never overwritten.", k.NewKey)
-			}
-			return "", nil, usage("", "%v.", err)
+			return "", nil, err
 		}
 		return key.PublicPEM(), func() { _ = os.Remove(k.NewKey) }, nil
 	}
@@ -57,6 +54,44 @@ func (k *keyFlags) public(r *run) (text string, undo func(), err error) {
 		return "", nil, usage("Register the public half, such as of: openssl pkey -in KEY -pubout", "%s holds a private key. It was not sent, and must not be: it belongs to the agent alone.", k.Key)
 	}
 	return string(raw), func() {}, nil
+}
+
+// newKey makes a key pair and keeps the private half in a new file.
+func newKey(path, alg string) (*client.Key, error) {
+	key, err := client.GenerateKey(client.Alg(alg))
+	if err != nil {
+		return nil, usage("", "%s", sentence(err.Error()))
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, usage("Choose another place.", "The directory of %s cannot be made.", path)
+	}
+	err = key.Save(path)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil, usage("Choose another name, or use the key that is there.", "%s exists already, and a key is never overwritten.", path)
+	case err != nil:
+		return nil, usage("Choose another place.", "The key cannot be kept in %s.", path)
+	}
+	return key, nil
+}
+
+type agentKeygen struct {
+	Out string `required:"" short:"o" placeholder:"FILE" help:"New file for the private half, readable by you alone."`
+	Alg string `placeholder:"ALG" help:"ES256 (default), EdDSA, RS256, RS384 or PS256."`
+}
+
+// Run asks nobody: a key is made where the agent runs.
+func (c *agentKeygen) Run(r *run) error {
+	key, err := newKey(c.Out, c.Alg)
+	if err != nil {
+		return err
+	}
+	if r.json {
+		return r.print(api.AgentKeyRequest{Key: key.PublicPEM(), Alg: registeredAlg(c.Alg)})
+	}
+	r.note("The private half is in %s. Register this public half:", c.Out)
+	fmt.Fprint(r.out, key.PublicPEM())
+	return nil
 }
 
 // isPrivate recognises private keys before they are sent: PEM of any label,
@@ -107,7 +142,7 @@ func (c *agentAdd) Run(r *run) error {
 		Name: c.Name, Owner: c.Owner, Profile: c.Profile, Sources: c.From, Key: key, Alg: registeredAlg(c.Alg),
 	})
 	if err != nil {
-		r.forget(c.NewKey, undo, err)
+		r.forget(&c.keyFlags, key, undo, err)
 		return err
 	}
 	if r.json {
@@ -132,16 +167,22 @@ func (c *agentAdd) Run(r *run) error {
 	return nil
 }
 
-// forget removes a new key whose registration was refused. If the answer was
-// lost, the key may be registered and stays.
-func (r *run) forget(path string, undo func(), err error) {
-	if judge(err).code == exitUnknown {
-		if path != "" {
-			r.note("The private key stays in %s: it may be registered.", path)
-		}
+// forget removes a new key whose registration was refused. It stays if the
+// answer was lost, for then it may be registered, and if a person has to
+// register it in their browser.
+func (r *run) forget(k *keyFlags, public string, undo func(), err error) {
+	if k.NewKey == "" {
 		return
 	}
-	undo()
+	var a *answerError
+	switch {
+	case judge(err).code == exitUnknown:
+		r.note("The private key stays in %s: it may be registered.", k.NewKey)
+	case errors.As(err, &a) && a.page() != "":
+		r.note("The private key is in %s. A person registers this public half, with their passkey:\n\n%s", k.NewKey, public)
+	default:
+		undo()
+	}
 }
 
 // registeredAlg is the algorithm to tell the server: it asks only for RSA.
@@ -296,7 +337,7 @@ func (c *agentRotate) Run(r *run) error {
 		}
 		k, err := change[api.AgentKey](r.ctx, to, http.MethodPost, c.path()+"/keys", api.AgentKeyRequest{Key: key, Alg: registeredAlg(c.Alg)})
 		if err != nil {
-			r.forget(c.NewKey, undo, err)
+			r.forget(&c.keyFlags, key, undo, err)
 			return err
 		}
 		out = append(out, k)

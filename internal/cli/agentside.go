@@ -99,6 +99,11 @@ func (c *callCommand) Run(r *run) error {
 	if err != nil {
 		return err
 	}
+	if req.Connection == "" {
+		if req.Connection, err = usual(r.ctx, cl, c.Operation); err != nil {
+			return err
+		}
+	}
 	if c.Stream {
 		r.progress("Waiting…")
 		res, err := cl.Do(r.ctx, req)
@@ -137,9 +142,6 @@ func (c *callCommand) request(r *run) (api.ActionRequest, error) {
 		return req, usage("Use --method and --path for a raw request.", "An operation takes fields, and nothing raw.")
 	}
 	if !raw {
-		if req.Connection == "" {
-			req.Connection, _, _ = strings.Cut(c.Operation, ".")
-		}
 		var err error
 		req.Params, err = c.params(r)
 		return req, err
@@ -168,6 +170,32 @@ func (c *callCommand) request(r *run) (api.ActionRequest, error) {
 		req.Headers = nil
 	}
 	return req, nil
+}
+
+// usual is the connection of an operation when none is named: that at the
+// provider of the same name, or the only one there is.
+func usual(ctx context.Context, cl *client.Client, operation string) (string, error) {
+	all, err := cl.Connections(ctx)
+	if err != nil {
+		return "", err
+	}
+	name, _, _ := strings.Cut(operation, ".")
+	var fit, names []string
+	for _, k := range all {
+		names = append(names, cell(k.Name, 60))
+		if k.Provider == name {
+			fit = append(fit, k.ID)
+		}
+	}
+	switch {
+	case len(fit) == 1:
+		return fit[0], nil
+	case len(fit) == 0 && len(all) == 1:
+		return all[0].ID, nil
+	case len(all) == 0:
+		return "", &failure{Code: exitRefused, Reason: "no_grant", Text: "This agent has no grant for any connection.", Next: "Its owner gives one: valetkey grant add AGENT CONNECTION --operation …"}
+	}
+	return "", usage("Pass --connection: "+strings.Join(names, ", ")+".", "Several connections fit.")
 }
 
 const maxBody = 1 << 20

@@ -28,13 +28,16 @@ func (c *approvalsList) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	q := url.Values{}
-	if c.Status != "all" {
-		q.Set("status", c.Status)
-	}
-	page, err := list[api.Approval](r.ctx, to, "v1/approvals", q)
-	if err != nil {
-		return err
+	page := api.Page[api.Approval]{Items: []api.Approval{}}
+	for _, status := range statuses {
+		if c.Status != "all" && c.Status != string(status) {
+			continue
+		}
+		some, err := list[api.Approval](r.ctx, to, "v1/approvals", url.Values{"status": {string(status)}})
+		if err != nil {
+			return err
+		}
+		page.Items = append(page.Items, some.Items...)
 	}
 	if r.json {
 		return r.print(page)
@@ -55,6 +58,11 @@ func (c *approvalsList) Run(r *run) error {
 	return r.table("Nothing waits for you.", []string{"APPROVAL", "AGENT", "WANTS TO", "RISK", "NEEDS", "LEFT"}, rows)
 }
 
+// statuses are those that approvals are listed by, what matters first.
+var statuses = [...]api.ApprovalStatus{
+	api.ApprovalOpen, api.ApprovalGranted, api.ApprovalSpent, api.ApprovalDenied, api.ApprovalExpired, api.ApprovalWithdrawn,
+}
+
 type approvalRef struct {
 	ID string `arg:"" help:"Id of the approval or of its action."`
 }
@@ -65,13 +73,15 @@ func (c *approvalRef) find(r *run, to *remote) (api.Approval, error) {
 	if !strings.HasPrefix(c.ID, "act_") {
 		return get[api.Approval](r.ctx, to, "v1/approvals/"+segment(c.ID), nil)
 	}
-	page, err := list[api.Approval](r.ctx, to, "v1/approvals", nil)
-	if err != nil {
-		return api.Approval{}, err
-	}
-	for _, a := range page.Items {
-		if a.Action.ID == c.ID {
-			return get[api.Approval](r.ctx, to, "v1/approvals/"+segment(a.ID), nil)
+	for _, status := range statuses {
+		page, err := list[api.Approval](r.ctx, to, "v1/approvals", url.Values{"status": {string(status)}})
+		if err != nil {
+			return api.Approval{}, err
+		}
+		for _, a := range page.Items {
+			if a.Action.ID == c.ID {
+				return get[api.Approval](r.ctx, to, "v1/approvals/"+segment(a.ID), nil)
+			}
 		}
 	}
 	return api.Approval{}, &failure{Code: exitNotFound, Reason: "approval_not_found", Text: fmt.Sprintf("No approval of %s is yours to see.", c.ID), Next: "'valetkey approvals list --status all' shows them."}
@@ -105,7 +115,7 @@ func (r *run) showApproval(a api.Approval) error {
 		state = "open, " + left(a.ExpiresAt, time.Now()) + " left"
 	}
 	resource := cell(a.Action.Resource, 200)
-	err := r.fields("approval", a.ID, "action", a.Action.ID, "status", state, "agent", cell(a.Agent.Name, 63)+" from "+cell(a.Source, 60),
+	err := r.fields("approval", a.ID, "action", a.Action.ID, "status", state, "agent", cell(a.Agent.Name, 63),
 		"account", cell(a.Action.Account, 100)+" at "+cell(a.Action.Provider, 60), "wants to", r.bold(cell(a.Action.Summary, 500)),
 		"operation", cell(a.Action.Operation, 100), "on", resource, "amount", amount(a.Action.Amount), "risk", string(a.Action.Risk),
 		"why it asks", lines(a.Why), "rules", cell(strings.Join(a.Rules, ", "), 300), "impact", cell(a.Impact, 400), "scopes", cell(strings.Join(a.Scopes, " "), 200))
@@ -142,7 +152,8 @@ func (r *run) showApproval(a api.Approval) error {
 	case a.Level != api.LevelApprove:
 		r.say("This needs your passkey: %s", cell(a.URL, 300))
 	default:
-		r.say("valetkey approvals approve %s   or   deny %s --reason …", a.ID, a.ID)
+		r.say("Decide on the page: %s", cell(a.URL, 300))
+		r.say("or, where the server trusts command lines: valetkey approvals approve %s", a.ID)
 	}
 	return nil
 }

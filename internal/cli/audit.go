@@ -192,7 +192,7 @@ func (c *auditVerify) Run(r *run) error {
 		return err
 	}
 	r.progress("Reading the whole log…")
-	v, err := get[api.Verification](r.ctx, to, "v1/admin/audit/verify", nil)
+	v, err := get[api.AuditReport](r.ctx, to, "v1/admin/audit/verify", nil)
 	if err != nil {
 		return err
 	}
@@ -200,18 +200,18 @@ func (c *auditVerify) Run(r *run) error {
 }
 
 // verified prints three verdicts, a line each, and fails if one is bad.
-func (r *run) verified(v api.Verification) error {
+func (r *run) verified(v api.AuditReport) error {
 	if r.json {
 		if err := r.print(v); err != nil {
 			return err
 		}
 	} else {
 		for _, line := range v.Lines {
-			mark := ""
+			line = cell(line, 600)
 			if strings.Contains(line, "BROKEN") {
 				line = r.red(line)
 			}
-			r.say("%s%s", mark, line)
+			r.say("%s", line)
 		}
 	}
 	if !v.OK {
@@ -222,7 +222,7 @@ func (r *run) verified(v api.Verification) error {
 
 // offline verifies an export: who has the verifier key needs to trust nobody.
 func (c *auditVerify) offline(r *run) error {
-	v, err := c.verifier(r)
+	v, err := verifierOf(r, c.Key)
 	if err != nil {
 		return err
 	}
@@ -251,11 +251,22 @@ func (c *auditVerify) offline(r *run) error {
 	if err != nil {
 		return err
 	}
-	return r.verified(verification(report))
+	return r.verified(verdicts(report))
 }
 
-func (c *auditVerify) verifier(r *run) (*audit.Verifier, error) {
-	return verifierOf(r, c.Key)
+// verdicts is a report as the API has it.
+func verdicts(r audit.Report) api.AuditReport {
+	finding := func(f *audit.Finding) *api.AuditFinding {
+		if f == nil {
+			return nil
+		}
+		return &api.AuditFinding{First: f.First, Last: f.Last, What: f.What}
+	}
+	return api.AuditReport{
+		OK: r.OK(), Events: r.Events, Root: r.Root.String(), Integrity: finding(r.Integrity), Completeness: finding(r.Completeness),
+		Checkpoints: r.Checkpoints, Anchored: r.Anchor.Size, AnchoredAt: r.Anchor.At, Tail: r.Tail,
+		Lines: strings.Split(strings.TrimSpace(r.String()), "\n"),
+	}
 }
 
 func verifierOf(r *run, key string) (*audit.Verifier, error) {

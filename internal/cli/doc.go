@@ -1,12 +1,13 @@
 // Package cli is the command line: the grammar, what is printed, and nothing
 // that decides.
 //
-// The nouns: a [Run] is one command. A command that asks the server does so
-// as one of three: the operator, over the 0600 socket in the data directory of
-// a server on the same machine; a person, with the login that `valetkey login`
+// The nouns: a run is one command. A command that asks the server does so as
+// one of three: the operator, over the 0600 socket in the data directory of a
+// server on the same machine; a person, with the login that `valetkey login`
 // stored; or an agent, with its private key. What each of them may do is the
-// server's to judge; a change that the socket may not make is tried with the
-// stored login, if there is one. Decisions go with a login only.
+// server's to judge: once a passkey exists, what needs a touch of it is refused
+// here, and the refusal names the page where it is done. Decisions go with a
+// login only.
 //
 // The invariants:
 //

@@ -76,6 +76,9 @@ func judge(err error) verdict {
 		v.code, v.problem.Reason, v.problem.Detail = f.Code, f.Reason, f.Error()
 	case errors.As(err, &a):
 		v.code, v.problem = a.code(), a.problem
+		if page := a.page(); page != "" {
+			v.problem.Detail = sentence(v.problem.Detail) + " Here: " + page
+		}
 	case errors.As(err, &c):
 		v.code = clientCode(c)
 		v.problem.Status, v.problem.Reason, v.problem.Action = c.Status, c.Reason, c.Action
@@ -106,9 +109,7 @@ var titles = map[int]string{
 // advice says what to do on the command line about refusals whose sentence is
 // written for every edge alike.
 var advice = map[string]string{
-	"presence_required": "Open the page of the approval in a browser: a step-up needs your passkey.",
-	"confirm_required":  "Do this in the dashboard, where your passkey can be asked.",
-	"browser_required":  "Do this in the dashboard, where your passkey can be asked.",
+	"invalid_token": "If your login has ended, run: valetkey login",
 }
 
 func faultCode(f *fault.Error) int {

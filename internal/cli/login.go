@@ -231,7 +231,7 @@ func oauthForm(ctx context.Context, server, path string, form url.Values, code s
 	if kind != api.MediaJSON || json.Unmarshal(raw, &e) != nil || e.Error == "" {
 		return notOurs(res.StatusCode)
 	}
-	return &answerError{res.StatusCode, api.Problem{
+	return &answerError{status: res.StatusCode, problem: api.Problem{
 		Type: "about:blank", Title: http.StatusText(res.StatusCode), Status: res.StatusCode, Reason: e.Error, Detail: e.Description, Action: e.Action,
 	}}
 }

@@ -56,7 +56,7 @@ func openPlayground(ctx context.Context, a *app.App, log *slog.Logger) (*playgro
 	if err != nil {
 		return nil, err
 	}
-	p := startSandbox(l, client, log)
+	p := startSandbox(l, client, log, nil)
 	p.AllowRedirect(a.Connect.RedirectURI(sandboxProvider))
 	if known != nil && slices.Contains(known.Spec.Endpoints.APIBases, p.url) {
 		return p, nil
@@ -82,12 +82,17 @@ func nextPort(addr string) (net.Listener, error) {
 	return listen("127.0.0.1:0")
 }
 
-func startSandbox(l net.Listener, client secret.Text, log *slog.Logger) *playground {
+// startSandbox serves a sandbox on l; before may stand in front of it.
+func startSandbox(l net.Listener, client secret.Text, log *slog.Logger, before func(http.Handler) http.Handler) *playground {
 	p := &playground{
 		Server: sandbox.New(sandbox.Options{ClientID: sandboxClient, ClientSecret: client, ClientName: "Valetkey", Log: log}),
 		url:    "http://" + l.Addr().String(), done: make(chan error, 1),
 	}
-	p.http = &http.Server{Handler: p.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute}
+	handler := p.Handler()
+	if before != nil {
+		handler = before(handler)
+	}
+	p.http = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute}
 	go func() {
 		err := p.http.Serve(l)
 		if errors.Is(err, http.ErrServerClosed) {

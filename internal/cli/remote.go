@@ -32,15 +32,36 @@ type remote struct {
 	public string // where browsers reach the server, with its trailing slash; "" if not known
 	http   *http.Client
 	bearer secret.Text // none over the socket
-
-	// instead is who to be for what the socket may not do.
-	instead *remote
 }
 
 // answerError is a refusal in the words of the API.
 type answerError struct {
 	status  int
 	problem api.Problem
+	public  string // where browsers reach that server; "" if not known
+	path    string // what was asked for
+}
+
+// page is where a person does in a browser what the command line may not: it
+// takes a touch of their passkey. It is "" for other refusals.
+func (e *answerError) page() string {
+	switch e.problem.Reason {
+	case "passkey_required", "browser_required", "confirm_required", "presence_required":
+	default:
+		return ""
+	}
+	if e.public == "" {
+		return ""
+	}
+	for _, p := range [][2]string{
+		{"v1/admin/agents", "agents"}, {"v1/admin/grants", "agents"}, {"v1/admin/connections", "connections"},
+		{"v1/admin/freezes", "inbox"}, {"v1/approvals", "inbox"},
+	} {
+		if strings.HasPrefix(e.path, p[0]) {
+			return e.public + p[1]
+		}
+	}
+	return ""
 }
 
 func (e *answerError) Error() string {
@@ -114,8 +135,7 @@ func (r *remote) ask(ctx context.Context, method, path string, query url.Values,
 }
 
 // send sends one request and returns the answer if it is a success, else the
-// refusal as an error. What the socket may not change is tried as the person
-// who is logged in, if there is one: a refused request did nothing.
+// refusal as an error.
 func (r *remote) send(ctx context.Context, method, path string, query url.Values, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, r.base+path, bytes.NewReader(body))
 	if err != nil {
@@ -132,30 +152,23 @@ func (r *remote) send(ctx context.Context, method, path string, query url.Values
 	}
 	res, err := r.http.Do(req)
 	if err != nil {
-		if r.instead != nil && neverSent(err) {
-			return r.instead.send(ctx, method, path, query, body)
-		}
 		return nil, r.unreachable(ctx, method, err)
 	}
 	if res.StatusCode/100 == 2 {
 		return res, nil
 	}
 	defer res.Body.Close()
-	err = refusal(res)
-	if r.instead != nil && refusedFor(err, "passkey_required") {
-		return r.instead.send(ctx, method, path, query, body)
-	}
-	return nil, err
+	return nil, r.refusal(res)
 }
 
-func refusal(res *http.Response) error {
+func (r *remote) refusal(res *http.Response) error {
 	raw, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	var p api.Problem
 	if err != nil || kind != api.MediaProblem || json.Unmarshal(raw, &p) != nil || p.Reason == "" {
 		return notOurs(res.StatusCode)
 	}
-	return &answerError{res.StatusCode, p}
+	return &answerError{status: res.StatusCode, problem: p, public: r.public, path: strings.TrimPrefix(res.Request.URL.Path, "/")}
 }
 
 func notOurs(status int) error {

@@ -116,13 +116,10 @@ func (r *run) reach() (*remote, error) {
 			socket = overSocket(cfg.Socket(), publicURL(cfg))
 		}
 	}
-	person, err := r.asPerson()
 	if socket != nil {
-		if err == nil && sameServer(person.base, socket.public) {
-			socket.instead = person
-		}
 		return socket, nil
 	}
+	person, err := r.asPerson()
 	var f *failure
 	if errors.As(err, &f) && f.Reason == "login_required" && r.Server == "" {
 		return nil, &failure{
@@ -133,10 +130,6 @@ func (r *run) reach() (*remote, error) {
 	}
 	return person, err
 }
-
-// sameServer guards the step from the socket to a login: they must mean the
-// same deployment, or a change would land in another one.
-func sameServer(a, b string) bool { return b != "" && a == b }
 
 func publicURL(cfg config.Config) string {
 	u, err := serverURL(cfg.PublicURL)

@@ -97,6 +97,9 @@ func (s *Server) providers(ctx context.Context) ([]Provider, error) {
 			ID: name, Name: n.provider(name), OAuth: p.ClientID != "" && p.Spec.Auth.URL != "",
 			Token: p.Spec.Identity.URL != "" && !p.Spec.Auth.Permissions && name != s.Sandbox,
 		}
+		if v.OAuth && !p.Spec.Auth.Permissions {
+			v.Scopes = strings.Join(p.Spec.Auth.DefaultScopes, " ")
+		}
 		if v.Token {
 			v.TokenHint = fmt.Sprintf("A personal access token of %s with the rights that your agents need.", v.Name)
 			if p.Spec.Endpoints.WebBase == "https://github.com" {
@@ -135,11 +138,12 @@ func (s *Server) providers(ctx context.Context) ([]Provider, error) {
 
 type providerChosen struct {
 	Provider string `json:"provider"`
+	Scopes   string `json:"scopes"`
 }
 
 // beginConnect sends the browser to the provider's login.
 func (s *Server) beginConnect(ctx context.Context, c *call, req providerChosen) (reply, error) {
-	to, err := s.Connect.Begin(ctx, c.who, req.Provider, nil, "", c.now)
+	to, err := s.Connect.Begin(ctx, c.who, req.Provider, strings.Fields(req.Scopes), "", c.now)
 	return reply{to: to}, err
 }
 

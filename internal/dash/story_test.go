@@ -48,7 +48,7 @@ func TestStory(t *testing.T) {
 		t.Errorf("the link again: %d", got.code)
 	}
 
-	to := v.must("/connections/connect", map[string]string{"provider": "github"}).location()
+	to := v.must("/connections/connect", map[string]string{"provider": "github", "scopes": "read:user repo delete_repo"}).location()
 	back := v.get(v.consent(to, "octocat"))
 	if back.code != http.StatusSeeOther || back.header.Get("Location") != "/welcome?done=connected" || back.header.Get("Referrer-Policy") != "no-referrer" {
 		t.Fatalf("callback: %d to %q", back.code, back.header.Get("Location"))
@@ -67,7 +67,7 @@ func TestStory(t *testing.T) {
 	if err != nil || at != "/agents/"+string(bot.ID) {
 		t.Fatalf("agent at %s, %v", at, err)
 	}
-	v.must(at+"/grants", map[string]any{"connection": cons[0].ID, "operations": []string{"github.issues.*", "github.repos.delete"}, "resources": "octo/api", "expires": "24h", "mode": "broker"})
+	v.must(at+"/grants", map[string]any{"connection": cons[0].ID, "operations": []string{"github.issues.*", "github.repos.delete"}, "resources": "octo/api\noctocat/hello-world", "expires": "24h", "mode": "broker"})
 
 	held := s.ask(bot, cons[0], "Hello from a valet.")
 	inbox := v.get("/inbox").body
@@ -104,7 +104,7 @@ func TestStory(t *testing.T) {
 
 	// Critical: two of them, and the passkey's answer to one is none to the other.
 	remove := func(reason string) broker.Outcome {
-		return s.submit(bot, broker.Ask{Connection: string(cons[0].ID), Operation: "github.repos.delete", Params: map[string]any{"owner": "octo", "repo": "api"}, Key: reason})
+		return s.submit(bot, broker.Ask{Connection: string(cons[0].ID), Operation: "github.repos.delete", Params: map[string]any{"owner": "octocat", "repo": "hello-world"}, Key: reason})
 	}
 	one, two := remove("one"), remove("two")
 	first, second := "/actions/"+string(one.Action.ID), "/actions/"+string(two.Action.ID)

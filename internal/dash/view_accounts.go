@@ -14,6 +14,7 @@ type Provider struct {
 	ID         string
 	Name       string
 	OAuth      bool   // the operator configured a client
+	Scopes     string // what a login asks for unless the person writes something else; "" where that means nothing
 	Token      bool   // a pasted token is accepted
 	TokenHint  string // what sort of token, and where to make it
 	TokenURL   string // the page of the provider where one is made

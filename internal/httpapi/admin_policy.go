@@ -61,15 +61,20 @@ func (s *Server) getPolicy(ctx context.Context, p user.Principal, c *call, _ non
 }
 
 // policy finds the rules that ref names, by id or by name; of equal names the
-// org's come first.
+// org's come first, then p's own.
 func (s *Server) policy(ctx context.Context, p user.Principal, ref string) (*policy.Document, string, error) {
 	docs, version, err := s.policies(ctx, p)
 	if err != nil {
 		return nil, "", err
 	}
-	for _, d := range docs {
-		if string(d.ID) == ref || d.Name == ref {
-			return d, version, nil
+	for _, fits := range []func(*policy.Document) bool{
+		func(d *policy.Document) bool { return string(d.ID) == ref },
+		func(d *policy.Document) bool { return d.Name == ref && d.Owner == "" },
+		func(d *policy.Document) bool { return d.Name == ref && d.Owner == p.User },
+		func(d *policy.Document) bool { return d.Name == ref },
+	} {
+		if i := slices.IndexFunc(docs, fits); i >= 0 {
+			return docs[i], version, nil
 		}
 	}
 	return nil, "", errPolicy
@@ -109,11 +114,16 @@ func (s *Server) putPolicy(ctx context.Context, p user.Principal, c *call, in ap
 	if err := s.Broker.Policies.Save(ctx, p, put, c.now); err != nil {
 		return api.Policy{}, err
 	}
-	saved, version, err := s.policy(ctx, p, put.Name)
+	docs, version, err := s.policies(ctx, p)
 	if err != nil {
 		return api.Policy{}, err
 	}
-	return policyView(saved, version), nil
+	for _, saved := range docs {
+		if saved.Name == put.Name && saved.Owner == put.Owner {
+			return policyView(saved, version), nil
+		}
+	}
+	return api.Policy{}, errPolicy
 }
 
 func policyName(name string) bool {

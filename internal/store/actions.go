@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/valetkey/valetkey/internal/action"
@@ -108,6 +107,9 @@ func (s *Actions) Hold(ctx context.Context, h broker.Hold) error {
 			return err
 		}
 		a := h.Action
+		if err := confirmHold(tx, a, h.MaxOpen); err != nil {
+			return err
+		}
 		// The look-up before this ran outside the transaction: look again.
 		byKey, byEffect, err := repeats(tx.ctx, tx.db, tx, a.Org, a.Agent, a.Key, a.Effect)
 		if err != nil {
@@ -123,9 +125,6 @@ func (s *Actions) Hold(ctx context.Context, h broker.Hold) error {
 			return err
 		} else if open >= h.MaxOpen {
 			return broker.ErrTooMany
-		}
-		if err := confirmHold(tx, a, h.MaxOpen); err != nil {
-			return err
 		}
 		tx.Emit(h.Events...)
 		if err := actions.insert(tx, a); err != nil {
@@ -155,8 +154,9 @@ func openApprovals(tx *Tx, a *action.Action) (int, error) {
 // what the other stores at the same moment.
 const holdSkew = time.Hour
 
-// confirmHold makes sure that no other replica held a repeat of a, or filled
-// the agent's cap, while this transaction ran.
+// confirmHold makes sure that no other replica holds a repeat of a, or fills
+// the agent's cap, between the checks that follow it and the commit. What is
+// there already is for those checks.
 func confirmHold(tx *Tx, a *action.Action, most int) error {
 	if !tx.db.engine.shared() {
 		return nil
@@ -197,21 +197,70 @@ func putPayload(tx *Tx, org id.Org, a id.Action, part string, sealed []byte) err
 	return nil
 }
 
-func (db *DB) held(ctx context.Context, q queries, where string, args ...any) (broker.Held, error) {
-	a, err := actions.one(ctx, db, q, where, args...)
-	if err != nil {
-		return broker.Held{}, named(err, broker.ErrUnknown)
+// heldQ reads actions with one of their approvals each, in one statement: two
+// would show one of them before a concurrent move and the other after it.
+var heldQ = "select " + actions.columnsOf("a") + ", " + approvals.columnsOf("p") + " from actions a join approvals p on p.org = a.org "
+
+const (
+	presentQ = `and p.id = a.approval where a.org = $1 and a.id = $2`
+	pastQ    = `and p.action = a.id where p.org = $1 and p.id = $2`
+)
+
+func (db *DB) held(ctx context.Context, q queries, which string, args ...any) ([]broker.Held, error) {
+	if !findable(args) {
+		return nil, nil
 	}
-	p, err := approvals.one(ctx, db, q, "where org = $1 and id = $2", string(a.Org), string(a.Approval))
+	rows, err := q.QueryContext(ctx, heldQ+which, args...)
 	if err != nil {
-		return broker.Held{}, fmt.Errorf("approval of %s: %w", a.ID, err)
+		return nil, fmt.Errorf("list held actions: %w", err)
 	}
-	return broker.Held{Action: a, Approval: p}, nil
+	defer rows.Close()
+	var out []broker.Held
+	for rows.Next() {
+		a, p := actions.reading(), approvals.reading()
+		if err := rows.Scan(append(a.dst, p.dst...)...); err != nil {
+			return nil, fmt.Errorf("list held actions: %w", err)
+		}
+		var h broker.Held
+		if h.Action, err = a.done(db); err != nil {
+			return nil, err
+		}
+		if h.Approval, err = p.done(db); err != nil {
+			return nil, err
+		}
+		out = append(out, h)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list held actions: %w", err)
+	}
+	return out, nil
+}
+
+// present returns an action with its present approval.
+func (db *DB) present(ctx context.Context, q queries, org id.Org, a id.Action) (broker.Held, error) {
+	got, err := db.held(ctx, q, presentQ, string(org), string(a))
+	if err != nil || len(got) == 1 {
+		return one(got), err
+	}
+	if _, err = actions.one(ctx, db, q, "where org = $1 and id = $2", string(org), string(a)); err == nil {
+		err = fmt.Errorf("approval of %s: %w", a, errTorn)
+	}
+	return broker.Held{}, named(err, broker.ErrUnknown)
+}
+
+// errTorn means that half of a pair is missing, which we never leave behind.
+var errTorn = errors.New("store: its row is gone")
+
+func one(held []broker.Held) (h broker.Held) {
+	if len(held) > 0 {
+		h = held[0]
+	}
+	return h
 }
 
 // Held returns an action and its present approval.
 func (s *Actions) Held(ctx context.Context, org id.Org, a id.Action) (broker.Held, error) {
-	return s.db.held(ctx, s.db.reader, "where org = $1 and id = $2", string(org), string(a))
+	return s.db.present(ctx, s.db.reader, org, a)
 }
 
 // Move changes an action and its approval together.
@@ -225,7 +274,7 @@ func (s *Actions) Move(ctx context.Context, org id.Org, a id.Action, m broker.Mo
 		if err := tx.spend(m.Proofs); err != nil {
 			return err
 		}
-		h, err := tx.db.held(tx.ctx, tx, "where org = $1 and id = $2", string(org), string(a))
+		h, err := tx.db.present(tx.ctx, tx, org, a)
 		if err != nil {
 			return err
 		}
@@ -333,29 +382,19 @@ func (s *Actions) Orphans(ctx context.Context, org id.Org, before time.Time) (he
 
 // Inbox lists approvals with their actions.
 func (s *Actions) Inbox(ctx context.Context, org id.Org, u id.User, status approval.Status, before time.Time, limit int) ([]broker.Held, error) {
-	where, args := []string{"org = $1", "status = $2"}, []any{string(org), string(status)}
+	q, args := "and p.action = a.id where p.org = $1 and p.status = $2", []any{string(org), string(status)}
+	add := func(cond string, arg any) {
+		args = append(args, arg)
+		q += fmt.Sprintf(cond, len(args))
+	}
 	if u != "" {
-		args = append(args, string(u))
-		where = append(where, fmt.Sprintf("user_id = $%d", len(args)))
+		add(" and p.user_id = $%d", string(u))
 	}
 	if !before.IsZero() {
-		args = append(args, micros(before))
-		where = append(where, fmt.Sprintf("created_at < $%d", len(args)))
+		add(" and p.created_at < $%d", micros(before))
 	}
-	args = append(args, limit)
-	ps, err := approvals.many(ctx, s.db, s.db.reader, "where "+strings.Join(where, " and ")+fmt.Sprintf(" order by created_at desc, id desc limit $%d", len(args)), args...)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]broker.Held, len(ps))
-	for i, p := range ps {
-		a, err := actions.one(ctx, s.db, s.db.reader, "where org = $1 and id = $2", string(org), string(p.Action))
-		if err != nil {
-			return nil, fmt.Errorf("action of %s: %w", p.ID, err)
-		}
-		out[i] = broker.Held{Action: a, Approval: p}
-	}
-	return out, nil
+	add(" order by p.created_at desc, p.id desc limit $%d", limit)
+	return s.db.held(ctx, s.db.reader, q, args...)
 }
 
 // OfAgent lists an agent's held actions, newest first.
@@ -369,15 +408,14 @@ func (s *Actions) OfAgent(ctx context.Context, org id.Org, a id.Agent, before ti
 
 // ByApproval finds the action of an approval, present or past.
 func (s *Actions) ByApproval(ctx context.Context, org id.Org, p id.Approval) (broker.Held, error) {
-	ap, err := approvals.one(ctx, s.db, s.db.reader, "where org = $1 and id = $2", string(org), string(p))
-	if err != nil {
-		return broker.Held{}, named(err, broker.ErrUnknown)
+	got, err := s.db.held(ctx, s.db.reader, pastQ, string(org), string(p))
+	if err != nil || len(got) == 1 {
+		return one(got), err
 	}
-	a, err := actions.one(ctx, s.db, s.db.reader, "where org = $1 and id = $2", string(org), string(ap.Action))
-	if err != nil {
-		return broker.Held{}, fmt.Errorf("action of %s: %w", p, err)
+	if _, err = approvals.one(ctx, s.db, s.db.reader, "where org = $1 and id = $2", string(org), string(p)); err == nil {
+		err = fmt.Errorf("action of %s: %w", p, errTorn)
 	}
-	return broker.Held{Action: a, Approval: ap}, nil
+	return broker.Held{}, named(err, broker.ErrUnknown)
 }
 
 // sweepPiece is how many rows one change of a sweep takes: few enough that

@@ -326,42 +326,65 @@ func macField(a any) []byte {
 	}
 }
 
-func (t *table[T]) scan(db *DB, row interface{ Scan(...any) error }) (*T, error) {
-	v := new(T)
-	fs := t.fields(v)
-	cells := make([]cell, len(fs))
-	dst := make([]any, 0, len(fs)+1)
+// reading is a record on its way from the database.
+type reading[T any] struct {
+	t     *table[T]
+	v     *T
+	cells []cell
+	mac   []byte
+	dst   []any // where to scan the table's columns to
+}
+
+func (t *table[T]) reading() *reading[T] {
+	r := &reading[T]{t: t, v: new(T)}
+	fs := t.fields(r.v)
+	r.cells = make([]cell, len(fs))
+	r.dst = make([]any, 0, len(fs)+1)
 	for i := range fs {
-		cells[i].field = &fs[i]
-		dst = append(dst, &cells[i])
+		r.cells[i].field = &fs[i]
+		r.dst = append(r.dst, &r.cells[i])
 	}
-	var mac []byte
 	if t.signed {
-		dst = append(dst, &mac)
+		r.dst = append(r.dst, &r.mac)
 	}
-	if err := row.Scan(dst...); errors.Is(err, sql.ErrNoRows) {
+	return r
+}
+
+// done returns the record that was scanned, if its row is authentic.
+func (r *reading[T]) done(db *DB) (*T, error) {
+	if r.t.signed {
+		raw := make([][]byte, len(r.cells))
+		for i := range r.cells {
+			raw[i] = r.cells[i].raw
+		}
+		if !db.mac.Verify(r.mac, r.t.name, raw...) {
+			// Whoever reads gets an internal error; the operator has to know
+			// what it means.
+			db.logger.Error("row is not authentic: the database was changed outside of Valetkey", slog.String("table", r.t.name))
+			return nil, fmt.Errorf("read %s: %w", r.t.name, errForged)
+		}
+	}
+	for i := range r.cells {
+		if err := r.cells[i].err; err != nil {
+			return nil, fmt.Errorf("read %s: %w", r.t.name, err)
+		}
+	}
+	return r.v, nil
+}
+
+func (t *table[T]) scan(db *DB, row interface{ Scan(...any) error }) (*T, error) {
+	r := t.reading()
+	if err := row.Scan(r.dst...); errors.Is(err, sql.ErrNoRows) {
 		return nil, errNotFound
 	} else if err != nil {
 		return nil, fmt.Errorf("read %s: %w", t.name, err)
 	}
-	if t.signed {
-		raw := make([][]byte, len(cells))
-		for i := range cells {
-			raw[i] = cells[i].raw
-		}
-		if !db.mac.Verify(mac, t.name, raw...) {
-			// Whoever reads gets an internal error; the operator has to know
-			// what it means.
-			db.logger.Error("row is not authentic: the database was changed outside of Valetkey", slog.String("table", t.name))
-			return nil, fmt.Errorf("read %s: %w", t.name, errForged)
-		}
-	}
-	for i := range cells {
-		if err := cells[i].err; err != nil {
-			return nil, fmt.Errorf("read %s: %w", t.name, err)
-		}
-	}
-	return v, nil
+	return r.done(db)
+}
+
+// columnsOf is the list of columns where the table is called as.
+func (t *table[T]) columnsOf(as string) string {
+	return as + "." + strings.ReplaceAll(t.columns, ", ", ", "+as+".")
 }
 
 // one reads the record that where selects; where is everything after "from".

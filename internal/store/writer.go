@@ -71,7 +71,7 @@ func (tx *Tx) checkEpoch(epoch int64) error {
 		if err != nil {
 			return err
 		}
-		tx.batch.epoch = n
+		tx.batch.epoch = tx.db.sawEpoch(n)
 	}
 	// A change that moves authority may stand before this one in its batch.
 	if tx.batch.moved || tx.batch.epoch != epoch {
@@ -283,7 +283,7 @@ func (db *DB) confirmAll(ctx context.Context, b *batch) error {
 		if err != nil {
 			return err
 		}
-		if n != b.epoch {
+		if db.sawEpoch(n) != b.epoch {
 			return fmt.Errorf("authority moved: %w", errStale)
 		}
 	}

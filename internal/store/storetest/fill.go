@@ -35,6 +35,9 @@ func fill(v reflect.Value, n *int) {
 	case *time.Time:
 		*p = now.Add(time.Duration(*n) * time.Hour)
 		return
+	case *map[string]string:
+		*p = map[string]string{fmt.Sprint("key ", *n): fmt.Sprint("value ", *n)}
+		return
 	case *netip.Prefix:
 		*p = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(*n)}), 32)
 		return

@@ -50,8 +50,10 @@ func testForged(t *testing.T, d Database) {
 	h, err := db.Actions().Held(ctx, org, w.held.ID)
 	must(t, err)
 	for _, s := range w.signed(db, h.Approval.ID) {
-		if err := s.read(ctx); err != nil {
-			t.Fatalf("%s before anything was forged: %v", s.table, err)
+		if !s.once {
+			if err := s.read(ctx); err != nil {
+				t.Fatalf("%s before anything was forged: %v", s.table, err)
+			}
 		}
 		log.take()
 		row := s.row(t, raw)
@@ -77,6 +79,8 @@ func testForged(t *testing.T, d Database) {
 				err := s.read(ctx)
 				said := log.take()
 				switch {
+				case s.table == "flows" && column == "state":
+					// Not found, and the read below takes that for the answer.
 				case err == nil:
 					t.Errorf("%s.%s changed from %q to %q, and the row was read", s.table, column, row.values[i], forged)
 				case slices.Contains(s.found, column):
@@ -146,6 +150,7 @@ type signed struct {
 	key   any
 	found []string // the columns by which it is looked up
 	read  func(context.Context) error
+	once  bool // reading it uses it up
 }
 
 func (s signed) row(t testing.TB, raw *sql.DB) row {
@@ -154,7 +159,7 @@ func (s signed) row(t testing.TB, raw *sql.DB) row {
 		if i := slices.Index(r.columns, s.by); fmt.Sprint(r.values[i]) == fmt.Sprint(s.key) {
 			for i, v := range r.values {
 				if b, ok := v.([]byte); ok {
-					r.values[i] = bytes.Clone(b)
+					r.values[i] = append([]byte{}, b...) // empty, but not null
 				}
 			}
 			return r
@@ -169,36 +174,38 @@ func (w *world) signed(db *store.DB, ap any) []signed {
 	only := func(_ any, err error) error { return err }
 	keyed := []string{"org", "id"}
 	return []signed{
-		{"users", "id", string(w.user.ID), keyed, func(ctx context.Context) error { return only(users.User(ctx, org, w.user.ID)) }},
-		{"links", "hash", w.link.Hash, []string{"hash"}, func(ctx context.Context) error { return only(users.Passkeys().Link(ctx, w.link.Hash)) }},
-		{"passkeys", "id", string(w.passkey.ID), []string{"credential_id"}, func(ctx context.Context) error {
+		{table: "ceremonies", by: "hash", key: w.ceremony.Hash, found: []string{"hash"}, once: true, read: func(ctx context.Context) error {
+			return only(users.Ceremonies().Take(ctx, w.ceremony.Hash, now))
+		}},
+		{table: "users", by: "id", key: string(w.user.ID), found: keyed, read: func(ctx context.Context) error { return only(users.User(ctx, org, w.user.ID)) }},
+		{table: "links", by: "hash", key: w.link.Hash, found: []string{"hash"}, read: func(ctx context.Context) error { return only(users.Passkeys().Link(ctx, w.link.Hash)) }},
+		{table: "passkeys", by: "id", key: string(w.passkey.ID), found: []string{"credential_id"}, read: func(ctx context.Context) error {
 			return only(users.Passkeys().ByCredential(ctx, w.passkey.CredentialID))
 		}},
-		{"sessions", "id", string(w.session.ID), []string{"hash"}, func(ctx context.Context) error {
+		{table: "sessions", by: "id", key: string(w.session.ID), found: []string{"hash"}, read: func(ctx context.Context) error {
 			_, _, err := users.Sessions().ByHash(ctx, w.session.Hash)
 			return err
 		}},
-		{"devices", "hash", w.device.Hash, []string{"hash"}, func(ctx context.Context) error { return only(users.Devices().ByHash(ctx, w.device.Hash)) }},
-		// Taking removes it, and nothing else reads one: Take fails before that.
-		{"agents", "id", string(w.agent.ID), keyed, func(ctx context.Context) error { return only(agents.Agent(ctx, org, w.agent.ID)) }},
-		{"agent_keys", "id", string(w.key.ID), []string{"org", "agent"}, func(ctx context.Context) error {
+		{table: "devices", by: "hash", key: w.device.Hash, found: []string{"hash"}, read: func(ctx context.Context) error { return only(users.Devices().ByHash(ctx, w.device.Hash)) }},
+		{table: "agents", by: "id", key: string(w.agent.ID), found: keyed, read: func(ctx context.Context) error { return only(agents.Agent(ctx, org, w.agent.ID)) }},
+		{table: "agent_keys", by: "id", key: string(w.key.ID), found: []string{"org", "agent"}, read: func(ctx context.Context) error {
 			ks, err := agents.Keys().OfAgent(ctx, org, w.agent.ID)
 			if err == nil && len(ks) != 2 {
 				err = fmt.Errorf("%d keys", len(ks))
 			}
 			return err
 		}},
-		{"agent_tokens", "id", string(w.token.ID), []string{"hash"}, func(ctx context.Context) error {
+		{table: "agent_tokens", by: "id", key: string(w.token.ID), found: []string{"hash"}, read: func(ctx context.Context) error {
 			_, _, _, err := agents.Tokens().ByHash(ctx, w.token.Hash)
 			return err
 		}},
-		{"registrations", "provider", w.registration.Provider, []string{"org", "provider"}, func(ctx context.Context) error {
+		{table: "registrations", by: "provider", key: w.registration.Provider, found: []string{"org", "provider"}, read: func(ctx context.Context) error {
 			return only(db.Registrations().Registration(ctx, org, w.registration.Provider))
 		}},
-		{"connections", "id", string(w.connection.ID), keyed, func(ctx context.Context) error {
+		{table: "connections", by: "id", key: string(w.connection.ID), found: keyed, read: func(ctx context.Context) error {
 			return only(db.Connections().Connection(ctx, org, w.connection.ID))
 		}},
-		{"flows", "id", string(w.flow.ID), []string{"state"}, func(ctx context.Context) error {
+		{table: "flows", by: "id", key: string(w.flow.ID), found: []string{"state"}, read: func(ctx context.Context) error {
 			// With a wrong session nothing is used up, and an authentic row says so.
 			_, err := db.Flows().TakeFlow(ctx, w.flow.State, "ses_other", w.flow.Provider, now)
 			if fault.From(err).Reason == "connect_not_started_here" {
@@ -206,22 +213,22 @@ func (w *world) signed(db *store.DB, ap any) []signed {
 			}
 			return err
 		}},
-		{"grants", "id", string(w.grant.ID), keyed, func(ctx context.Context) error { return only(db.Grants().Grant(ctx, org, w.grant.ID)) }},
-		{"freezes", "id", string(w.freeze.ID), []string{"org", "lifted_at"}, func(ctx context.Context) error {
+		{table: "grants", by: "id", key: string(w.grant.ID), found: keyed, read: func(ctx context.Context) error { return only(db.Grants().Grant(ctx, org, w.grant.ID)) }},
+		{table: "freezes", by: "id", key: string(w.freeze.ID), found: []string{"org", "lifted_at"}, read: func(ctx context.Context) error {
 			fs, err := db.Freezes().ActiveFreezes(ctx, org)
 			if err == nil && len(fs) != 1 {
 				err = fmt.Errorf("%d freezes", len(fs))
 			}
 			return err
 		}},
-		{"policies", "id", string(w.policy.ID), []string{"org"}, func(ctx context.Context) error {
+		{table: "policies", by: "id", key: string(w.policy.ID), found: []string{"org"}, read: func(ctx context.Context) error {
 			ps, err := db.Policies().Policies(ctx, org)
 			if err == nil && len(ps) != 1 {
 				err = fmt.Errorf("%d policies", len(ps))
 			}
 			return err
 		}},
-		{"actions", "id", string(w.held.ID), keyed, func(ctx context.Context) error { return only(db.Actions().Held(ctx, org, w.held.ID)) }},
-		{"approvals", "id", fmt.Sprint(ap), keyed, func(ctx context.Context) error { return only(db.Actions().Held(ctx, org, w.held.ID)) }},
+		{table: "actions", by: "id", key: string(w.held.ID), found: keyed, read: func(ctx context.Context) error { return only(db.Actions().Held(ctx, org, w.held.ID)) }},
+		{table: "approvals", by: "id", key: fmt.Sprint(ap), found: keyed, read: func(ctx context.Context) error { return only(db.Actions().Held(ctx, org, w.held.ID)) }},
 	}
 }

@@ -242,7 +242,7 @@ func testAgents(t *testing.T, d Database) {
 	before, err := db.Log().Head(ctx)
 	must(t, err)
 	for range 2 {
-		must(t, agents.Tokens().Revoke(ctx, org, w.token.ID, now, []audit.Event{event("token.revoked", w.token.ID)}))
+		must(t, agents.Tokens().Revoke(ctx, org, w.token.ID, nil, now, []audit.Event{event("token.revoked", w.token.ID)}))
 	}
 	after, err := db.Log().Head(ctx)
 	must(t, err)

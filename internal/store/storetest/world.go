@@ -181,7 +181,9 @@ func (w *world) mutations() []mutation {
 		{name: "Touch", silent: true, run: func(ctx context.Context, _ []audit.Event) error {
 			return users.Sessions().Touch(ctx, org, w.session.ID, now.Add(time.Minute))
 		}},
-		{name: "CreateDevice", run: func(ctx context.Context, e []audit.Event) error { return users.Devices().CreateDevice(ctx, w.device, e) }},
+		{name: "CreateDevice", run: func(ctx context.Context, e []audit.Event) error {
+			return users.Devices().CreateDevice(ctx, w.device, e)
+		}},
 		changing("UpdateDevice", func(ctx context.Context, c func(*user.Device) ([]audit.Event, error)) error {
 			return users.Devices().UpdateDevice(ctx, w.device.Hash, c)
 		}, func(d *user.Device) { d.Status = user.DeviceApproved }),
@@ -206,7 +208,7 @@ func (w *world) mutations() []mutation {
 			return agents.Tokens().Issue(ctx, w.token, proofs("issue"), e)
 		}},
 		{name: "Revoke", run: func(ctx context.Context, e []audit.Event) error {
-			return agents.Tokens().Revoke(ctx, org, w.token.ID, now, e)
+			return agents.Tokens().Revoke(ctx, org, w.token.ID, proofs("revoke"), now, e)
 		}},
 		{name: "Refuse", run: func(ctx context.Context, e []audit.Event) error {
 			return agents.Tokens().Refuse(ctx, proofs("refuse"), e)

@@ -1,0 +1,171 @@
+package dash_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/freeze"
+	"github.com/valetkey/valetkey/internal/user"
+)
+
+// Who asks, in the order of the table. The things that a path names belong to
+// the third.
+var askers = []string{"anonymous", "other member", "member whose it is", "auditor", "admin", "owner"}
+
+// row is one route: where it is asked, with what, and what each asker gets.
+type row struct {
+	path, body string
+	want       [6]int
+}
+
+// matrix has a row for each route. 303 is a redirect, for the anonymous to the
+// login.
+var matrix = map[string]row{
+	"GET /assets/":      {"/assets/x", "", [6]int{404, 404, 404, 404, 404, 404}},
+	"GET /{$}":          {"/", "", [6]int{303, 303, 303, 303, 303, 303}},
+	"GET /welcome":      {"/welcome", "", [6]int{303, 200, 200, 200, 200, 200}},
+	"GET /welcome/rows": {"/welcome/rows", "", [6]int{401, 200, 200, 200, 200, 200}},
+	// An enrolment link is for whoever holds it; this one is nobody's.
+	"GET /enrol/{invite}":              {"/enrol/x", "", [6]int{409, 409, 409, 409, 409, 409}},
+	"GET /login":                       {"/login", "", [6]int{200, 303, 303, 303, 303, 303}},
+	"POST /passkey/enrol/begin":        {"/passkey/enrol/begin", `{"invite":"x"}`, [6]int{409, 409, 409, 409, 409, 409}},
+	"POST /passkey/enrol/finish":       {"/passkey/enrol/finish", `{"invite":"x","name":"x","credential":{}}`, [6]int{409, 409, 409, 409, 409, 409}},
+	"POST /passkey/login/begin":        {"/passkey/login/begin", `{}`, [6]int{200, 200, 200, 200, 200, 200}},
+	"POST /passkey/login/finish":       {"/passkey/login/finish", `{"return_to":"/","assertion":{}}`, [6]int{409, 409, 409, 409, 409, 409}},
+	"POST /passkey/confirm/begin":      {"/passkey/confirm/begin", `{}`, [6]int{401, 409, 409, 409, 409, 409}}, // nobody here has a passkey
+	"POST /logout":                     {"/logout", `{}`, [6]int{401, 200, 200, 200, 200, 200}},
+	"GET /device":                      {"/device", "", [6]int{303, 200, 200, 200, 200, 200}},
+	"POST /device/decision":            {"/device/decision", `{"code":"BCDF-GHJK","decision":"approve"}`, [6]int{401, 404, 404, 404, 404, 404}},
+	"GET /inbox":                       {"/inbox", "", [6]int{303, 200, 200, 200, 200, 200}},
+	"GET /inbox/list":                  {"/inbox/list", "", [6]int{401, 200, 200, 200, 200, 200}},
+	"GET /events/inbox":                {"HEAD /events/inbox", "", [6]int{401, 200, 200, 200, 200, 200}},
+	"GET /actions/{id}":                {"/actions/$action", "", [6]int{303, 404, 200, 200, 200, 200}},
+	"GET /actions/{id}/status":         {"/actions/$action/status", "", [6]int{401, 404, 200, 200, 200, 200}},
+	"POST /actions/{id}/passkey":       {"/actions/$action/passkey", `{"digest":"$digest"}`, [6]int{401, 404, 409, 403, 403, 403}},
+	"POST /actions/{id}/decision":      {"/actions/$action/decision", `{"decision":"approve","digest":"$digest","reason":""}`, [6]int{401, 404, 200, 403, 403, 403}},
+	"GET /connections":                 {"/connections", "", [6]int{303, 200, 200, 200, 200, 200}},
+	"POST /connections/connect":        {"/connections/connect", `{"provider":"github"}`, [6]int{401, 200, 200, 403, 200, 200}},
+	"GET /connect/{provider}/callback": {"/connect/github/callback?state=x&code=y", "", [6]int{303, 303, 303, 303, 303, 303}},
+	"POST /connections/token":          {"/connections/token", `{"provider":"github","token":"not-a-token"}`, [6]int{401, 400, 400, 403, 400, 400}},
+	"POST /connections/{id}/reconnect": {"/connections/$con/reconnect", `{}`, [6]int{401, 404, 200, 403, 404, 404}},
+	// Those who manage the org may end what is somebody else's, never use it.
+	"POST /connections/{id}/disconnect":   {"/connections/$con/disconnect", `{}`, [6]int{401, 404, 200, 403, 200, 200}},
+	"GET /connections/{id}/disconnected":  {"/connections/$con/disconnected", "", [6]int{303, 404, 303, 303, 303, 303}},
+	"GET /agents":                         {"/agents", "", [6]int{303, 200, 200, 200, 200, 200}},
+	"POST /agents":                        {"/agents", `{"name":"new-$n","public_key":"$public","profile":"strict","sources":"10.0.0.0/8"}`, [6]int{401, 200, 200, 403, 200, 200}},
+	"GET /agents/{id}":                    {"/agents/$agent", "", [6]int{303, 404, 200, 200, 200, 200}},
+	"POST /agents/{id}/suspend":           {"/agents/$agent/suspend", `{}`, [6]int{401, 404, 200, 404, 200, 200}},
+	"POST /agents/{id}/resume":            {"/agents/$agent/resume", `{}`, [6]int{401, 404, 403, 403, 403, 200}}, // it is frozen: for an owner
+	"POST /agents/{id}/keys":              {"/agents/$agent/keys", `{"public_key":"$public"}`, [6]int{401, 404, 200, 404, 200, 200}},
+	"POST /agents/{id}/keys/{key}/retire": {"/agents/$agent/keys/$key/retire", `{}`, [6]int{401, 404, 200, 404, 200, 200}},
+	"POST /agents/{id}/grants":            {"/agents/$agent/grants", `{"connection":"$con","operations":["*"],"resources":"","expires":"24h","mode":"broker"}`, [6]int{401, 404, 200, 403, 403, 403}},
+	"POST /grants/{id}/revoke":            {"/grants/$grant/revoke", `{}`, [6]int{401, 404, 200, 403, 200, 200}},
+	"POST /freeze":                        {"/freeze", `{"reason":"matrix"}`, [6]int{401, 403, 403, 403, 200, 200}},
+	"POST /unfreeze":                      {"/unfreeze", `{"id":"$freeze"}`, [6]int{401, 403, 403, 403, 403, 200}},
+	"GET /activity":                       {"/activity", "", [6]int{303, 200, 200, 200, 200, 200}},
+	"GET /activity/list":                  {"/activity/list", "", [6]int{401, 200, 200, 200, 200, 200}},
+	"GET /policy":                         {"/policy", "", [6]int{303, 200, 200, 200, 200, 200}},
+	"/":                                   {"/no/such/page", "", [6]int{404, 404, 404, 404, 404, 404}},
+}
+
+const publicKey = "-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\\n-----END PUBLIC KEY-----"
+
+// Every route answers every sort of asker as the table says; a route without a
+// row fails.
+func TestMatrix(t *testing.T) {
+	s := newSite(t)
+	// Somebody has a passkey, or everything would lead to the first run.
+	_, link, err := s.App.Users.Create(t.Context(), operator, "first", user.Owner, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.stranger().enrol(link, "first")
+	roles := []user.Role{"", user.Member, user.Member, user.Auditor, user.Admin, user.Owner}
+	mine := s.person("mine", user.Member)
+	patterns := s.dash.Patterns()
+	for p := range matrix {
+		if !slices.Contains(patterns, p) {
+			t.Errorf("the table has %s, which is no route", p)
+		}
+	}
+	n := 0
+	for _, pattern := range patterns {
+		row, ok := matrix[pattern]
+		if !ok {
+			t.Errorf("%s has no row in the table", pattern)
+			continue
+		}
+		for i, who := range askers {
+			n++
+			v := s.stranger()
+			switch i {
+			case 0:
+			case 2:
+				v = s.session(mine.who)
+			default:
+				v = s.person(strings.ReplaceAll(who, " ", "-")+"-"+string(rune('a'+n%26))+string(rune('a'+n/26)), roles[i])
+			}
+			path, body := s.prepare(mine, pattern, row, n)
+			var got answer
+			switch {
+			case strings.HasPrefix(path, "HEAD "):
+				got = v.do(http.MethodHead, strings.TrimPrefix(path, "HEAD "), nil, nil)
+			case strings.HasPrefix(pattern, "POST"):
+				got = v.post(path, body)
+			default:
+				got = v.get(path)
+			}
+			if got.code != row.want[i] {
+				t.Errorf("%s by %s: %d, want %d (%s)", pattern, who, got.code, row.want[i], got.reason())
+			}
+			if got.code == 303 && i == 0 && pattern != "GET /{$}" && !strings.HasPrefix(got.header.Get("Location"), "/login") && !strings.HasPrefix(pattern, "GET /connect/") {
+				t.Errorf("%s by nobody leads to %s", pattern, got.header.Get("Location"))
+			}
+			if pattern != "GET /assets/" && (got.header.Get("Cache-Control") != "no-store" || got.header.Get("Content-Security-Policy") == "") {
+				t.Errorf("%s by %s lacks headers: %v", pattern, who, got.header)
+			}
+			s.thaw()
+		}
+	}
+}
+
+// prepare makes what the row needs and puts its names in.
+func (s *site) prepare(mine *visitor, pattern string, r row, n int) (path, body string) {
+	if !strings.Contains(r.path+r.body, "$") {
+		return r.path, r.body
+	}
+	th := s.things(mine)
+	names := []string{
+		"$action", string(th.held.Action.ID), "$digest", th.held.Action.Effect.String(), "$con", string(th.con.ID), "$agent", string(th.agent.ID),
+		"$grant", string(th.grant.ID), "$public", publicKey, "$n", strings.Repeat("x", n%50+1) + string(rune('a'+n/50)),
+	}
+	if strings.Contains(r.path, "$key") {
+		keys, err := s.App.DB.Agents().Keys().OfAgent(s.t.Context(), th.agent.Org, th.agent.ID)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		names = append(names, "$key", string(keys[0].ID))
+	}
+	if strings.Contains(r.body, "$freeze") || strings.HasSuffix(r.path, "/resume") {
+		f, err := s.App.Freezes.Throw(s.t.Context(), th.agent.Org, freeze.Agent, string(th.agent.ID), "matrix", "system", time.Now())
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		names = append(names, "$freeze", string(f.ID))
+	}
+	replace := strings.NewReplacer(names...)
+	return replace.Replace(r.path), replace.Replace(r.body)
+}
+
+// thaw lifts every freeze.
+func (s *site) thaw() {
+	s.t.Helper()
+	for _, f := range s.App.Freezes.Active() {
+		if err := s.App.Freezes.Lift(s.t.Context(), f.Org, f.ID, "system", time.Now()); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}

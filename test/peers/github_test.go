@@ -1,0 +1,284 @@
+package peers_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/valetkey/valetkey/api"
+	"github.com/valetkey/valetkey/client"
+)
+
+const (
+	title = "The importer stops at an empty line"
+	said  = "I can reproduce this on main; a fix is under way."
+)
+
+// testGitHub is the main road: an account is connected through GitHub's own
+// login, an agent reads, asks to write, a person sees the exact request and
+// approves, GitHub has the comment, the account is disconnected, and nothing
+// more is possible.
+func testGitHub(t *testing.T, node, binary string) {
+	b := startBrowser(t)
+	here, there := freePort(t), freePort(t)
+	e := startEmulator(t, node, there, fmt.Sprintf("http://localhost:%d/connect/github/callback", here.n))
+	number := e.open(t, title).Number
+	s := startServer(t, binary, here, "http")
+
+	s.setProvider(t, e)
+	key, agentID := enrol(t, s, b)
+	connectAccount(t, s, e, b)
+	grantIssues(t, s, b, agentID)
+
+	agent := newClient(t, s, key)
+	readIssues(t, s, key, number)
+	held := askToComment(t, agent, s, b, number)
+	approve(t, s, e, b, held, number)
+	seeComment(t, agent, e, held, number)
+
+	disconnect(t, s, b)
+	seeRefusal(t, agent, s, e, key, number)
+	s.cli(t, 0, "", "audit", "verify")
+	// The tokens were the emulator's to make: all of them begin like this.
+	s.keeps(t, "gho_", appSecret)
+}
+
+// enrol makes the first person with their passkey, and their agent. The key is
+// made on the spot; while nobody has a passkey the operator may register it.
+func enrol(t *testing.T, s *server, b *browser) (key, agentID string) {
+	t.Helper()
+	var ada api.UserCreated
+	s.json(t, &ada, "", "user", "add", "ada", "--role", "owner")
+	key = filepath.Join(s.dir, "triage.key")
+	var a api.Agent
+	s.json(t, &a, "", "agent", "add", "triage", "--new-key", key, "--owner", "ada")
+
+	b.visit(ada.EnrolmentURL)
+	b.fill("input[name=name]", "Ada")
+	b.click("form[data-enrol] button")
+	b.at(s, "/welcome")
+	b.until(`document.querySelector("li.step.done")`)
+
+	if p := s.refused(t, 3, "agent", "add", "late", "--new-key", filepath.Join(s.dir, "late.key")); p.Reason != "passkey_required" {
+		t.Errorf("the socket registers an agent although a passkey exists: %+v", p)
+	}
+	return key, a.ID
+}
+
+func connectAccount(t *testing.T, s *server, e *emulator, b *browser) {
+	t.Helper()
+	b.visit(s.url + "/connections")
+	b.click(`form[action="/connections/connect"]:has(input[name=provider][value=github]) button`)
+	b.until(fmt.Sprintf("location.href.startsWith(%q) && document.readyState === 'complete'", e.url+"/login/oauth/authorize"))
+	if page := b.text("body"); !strings.Contains(page, "Sign in to GitHub") || !strings.Contains(page, "Authorize Valetkey") {
+		t.Errorf("this is not GitHub's login: %s", page)
+	}
+	b.click(`form:has(input[name=login][value=octo]) button`)
+	b.at(s, "/connections?done=connected")
+	if got := b.texts(".conn h2"); len(got) != 1 || !strings.Contains(got[0], "octo") {
+		t.Fatalf("connected accounts: %q, want one of octo", got)
+	}
+	b.shot("connections")
+}
+
+// grantIssues lets the agent list issues and comment on them, in one repository.
+func grantIssues(t *testing.T, s *server, b *browser, agentID string) {
+	t.Helper()
+	b.visit(s.url + "/agents/" + agentID)
+	b.exec(`for (const op of document.querySelectorAll('#grant input[type=checkbox]'))
+		if (op.checked !== ["github.issues.list", "github.issues.create_comment"].includes(op.value)) op.click()`)
+	b.fill("#g-res", "octo/api")
+	b.click("#grant .buttons button")
+	b.at(s, "/agents/"+agentID+"?done=granted")
+	want := []string{"github.issues.create_comment", "github.issues.list"}
+	got := b.texts(".grant code.scope")
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Fatalf("granted %q, want %q", got, want)
+	}
+}
+
+func newClient(t *testing.T, s *server, keyFile string) *client.Client {
+	t.Helper()
+	key, err := client.LoadKey(keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(s.url, client.Options{ClientID: "triage", Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// readIssues is a read, on the command line: it passes without anybody.
+func readIssues(t *testing.T, s *server, key string, number int) {
+	t.Helper()
+	var got []issue
+	s.json(t, &resultOf{t, &got}, "", listArgs(s, key)...)
+	if want := []issue{{number, title}}; !cmp.Equal(got, want) {
+		t.Fatalf("issues read: %v, want %v", got, want)
+	}
+	p := s.refused(t, 3, "call", "github.issues.list", "--server", s.url, "--client-id", "triage", "--key", key, "-f", "owner=octo", "-f", "repo=other")
+	if p.Detail == "" {
+		t.Errorf("a read outside the grant is refused without a word: %+v", p)
+	}
+}
+
+func listArgs(s *server, key string) []string {
+	return []string{"call", "github.issues.list", "--server", s.url, "--client-id", "triage", "--key", key, "-f", "owner=octo", "-f", "repo=api"}
+}
+
+// resultOf decodes the answer inside an action's result.
+type resultOf struct {
+	t    *testing.T
+	into any
+}
+
+func (r *resultOf) UnmarshalJSON(raw []byte) error {
+	var res api.ActionResult
+	if err := json.Unmarshal(raw, &res); err != nil {
+		return err
+	}
+	if res.Status != 200 {
+		r.t.Errorf("GitHub answered %d", res.Status)
+	}
+	return json.Unmarshal(res.Body, r.into)
+}
+
+// askToComment submits a write, which is held, and appears in the open inbox
+// by itself.
+func askToComment(t *testing.T, agent *client.Client, s *server, b *browser, number int) *api.Action {
+	t.Helper()
+	b.visit(s.url + "/inbox")
+	b.until(`document.querySelector("#inbox-list[data-count='0']")`)
+	out, err := agent.Submit(t.Context(), api.ActionRequest{
+		Connection: "github", Operation: "github.issues.create_comment",
+		Params: map[string]any{"owner": "octo", "repo": "api", "number": number, "body": said},
+		Note:   "The reporter waits for a word.",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.Held == nil {
+		t.Fatalf("the comment was not asked about: %+v", out.Result)
+	}
+	b.until(`document.querySelector("#inbox-list[data-count='1'] article.card")`)
+	b.shot("inbox")
+	return out.Held
+}
+
+// approve reads what the page says will be sent, and agrees.
+func approve(t *testing.T, s *server, e *emulator, b *browser, held *api.Action, number int) {
+	t.Helper()
+	if n := len(e.comments(t, number)); n != 0 {
+		t.Fatalf("%d comments before anybody approved", n)
+	}
+	b.click("#inbox-list article.card a.cover")
+	b.at(s, "/actions/"+held.ID)
+	body := fmt.Sprintf(`{"body":%q}`, said)
+	sum := sha256.Sum256([]byte(body))
+	shown := map[string]string{
+		"headline": b.text(".request h2"),
+		"method":   b.text(".request .method"),
+		"url":      b.text(".request .url-text"),
+		"value":    b.text(".request .json .string"),
+		"bytes":    b.text(".request pre.exact"),
+		"digest":   b.text(".request .hash code"),
+		"note":     b.text(".agent-says blockquote"),
+	}
+	want := map[string]string{
+		"headline": "Exactly this will be sent",
+		"method":   "POST",
+		"url":      fmt.Sprintf("%s/repos/octo/api/issues/%d/comments", e.url, number),
+		"value":    said,
+		"bytes":    body,
+		"digest":   hex.EncodeToString(sum[:]),
+		"note":     "The reporter waits for a word.",
+	}
+	if d := cmp.Diff(want, shown); d != "" {
+		t.Fatalf("the page shows another request (-want +got):\n%s", d)
+	}
+	b.until(`document.querySelector("button.approve").disabled === false`)
+	b.shot("action")
+	b.click("button.approve")
+	b.until(`document.querySelector(".outcome.succeeded")`)
+	b.shot("approved")
+}
+
+// seeComment asks GitHub, and the agent, what became of it.
+func seeComment(t *testing.T, agent *client.Client, e *emulator, held *api.Action, number int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	done, err := agent.Await(ctx, held.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.State != api.StateSucceeded {
+		t.Fatalf("the action is %s", done.State)
+	}
+	var want comment
+	want.Body, want.User.Login = said, "octo"
+	if d := cmp.Diff([]comment{want}, e.comments(t, number)); d != "" {
+		t.Fatalf("comments at GitHub (-want +got):\n%s", d)
+	}
+}
+
+// disconnect ends the connection. The emulator cannot revoke a token, and the
+// report has to say that it ended here and not there.
+func disconnect(t *testing.T, s *server, b *browser) {
+	t.Helper()
+	b.visit(s.url + "/connections")
+	b.click(".conn button[data-open]")
+	b.click("dialog[open] button.danger")
+	b.until(`/^\/connections\/con_\w+\/disconnected$/.test(location.pathname) && document.readyState === "complete"`)
+	b.shot("disconnected")
+	done, failed := b.texts(".report-list li.done"), b.texts(".report-list li.failed")
+	if !contains(done, "Our copy of the tokens was destroyed") {
+		t.Errorf("the report does not say that it ended here: %q", done)
+	}
+	if !contains(failed, "GitHub was asked to end the tokens and answered 404") {
+		t.Errorf("the report does not say that it did not end there: %q", failed)
+	}
+	if !contains(failed, "still takes it") {
+		t.Errorf("the report does not say that the token lives: %q", failed)
+	}
+	if contains(done, "GitHub") {
+		t.Errorf("the report claims something of GitHub: %q", done)
+	}
+	if advice := b.text(".advice"); !strings.Contains(advice, "End the access of Valetkey") {
+		t.Errorf("the report does not say what to do: %s", advice)
+	}
+}
+
+func contains(lines []string, text string) bool {
+	return slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, text) })
+}
+
+// seeRefusal asks again, both ways; nothing reaches GitHub.
+func seeRefusal(t *testing.T, agent *client.Client, s *server, e *emulator, key string, number int) {
+	t.Helper()
+	_, err := agent.Submit(t.Context(), api.ActionRequest{
+		Connection: "github", Operation: "github.issues.create_comment",
+		Params: map[string]any{"owner": "octo", "repo": "api", "number": number, "body": said},
+	})
+	refused, ok := errors.AsType[*client.Error](err)
+	if !ok || refused.Status/100 != 4 || refused.Detail == "" {
+		t.Errorf("a comment after the end: %v, want a refusal", err)
+	}
+	s.refused(t, 4, listArgs(s, key)...)
+	if n := len(e.comments(t, number)); n != 1 {
+		t.Errorf("%d comments at GitHub, want the one", n)
+	}
+}
