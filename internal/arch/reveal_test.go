@@ -15,10 +15,66 @@ import (
 // revealers are the functions that may take a secret out of its wrapping, each
 // with its reason: the last step before the cipher, the hash or the wire.
 var revealers = map[string]string{
-	"secret.IsZero":   "asks only whether there is one",
-	"secret.Equal":    "compares in constant time",
-	"secret.Hash":     "hashes",
-	"client.ParseKey": "parses a private key",
+	"secret.Token": "joins a prefix to fresh random bytes",
+	"secret.Hash":  "hashes",
+	"secret.Equal": "compares in constant time",
+
+	// Into the cipher, and out of the root key's wrapping.
+	"internal/seal.Seal":             "the cipher",
+	"internal/seal.Secret":           "the cipher",
+	"internal/seal.NewPassphraseKEK": "judges a passphrase's length",
+	"internal/seal.derive":           "argon2id",
+
+	// Into a key.
+	"internal/audit.NewSigner": "parses the log's signing key",
+	"internal/jwt.NewSigner":   "parses the token signing key",
+	"client.ParseKey":          "parses an agent's private key",
+
+	// Onto the wire to a provider.
+	"internal/vault.AuthorizeURL":  "the S256 hash of a PKCE verifier",
+	"internal/vault.Exchange":      "the code and its verifier, to the token endpoint",
+	"internal/vault.Refresh":       "the refresh token, to the token endpoint",
+	"internal/vault.tokenRequest":  "our client secret, to the token endpoint",
+	"internal/vault.revokeRequest": "the token that is to end, to the revocation endpoint",
+	"internal/vault.Identity":      "the access token, to the identity call",
+	"internal/connect.Begin":       "the state parameter, into the authorization URL",
+	"internal/connect.AddToken":    "judges the shape of a pasted token",
+	"internal/egress.attach":       "the credential, onto the call",
+	"internal/egress.NewRedactor":  "the credential, to be searched for in the answer",
+
+	// Onto the wire to whoever it was issued to.
+	"internal/oauth.wire":     "tokens, into the token response",
+	"internal/dash.setCookie": "a session, into its cookie",
+	"internal/dash.token":     "the hash that form tokens are made of",
+	"internal/app.EnrolURL":   "a one-time link, to whoever made it",
+
+	// The agent's and the person's own side.
+	"client.Token":               "the adapter to x/oauth2, whose tokens are strings",
+	"client.clean":               "cuts credentials out of an error",
+	"client.credentials":         "signed assertions, into the token request",
+	"client.send":                "the access token, onto the call",
+	"internal/cli.Run":           "what must not be printed",
+	"internal/cli.addConnection": "a pasted token, to the server",
+	"internal/cli.endSession":    "a login, to be ended",
+	"internal/cli.enrols":        "the demo's enrolment link",
+	"internal/cli.logsIn":        "the demo's session cookie",
+	"internal/cli.oauthForm":     "a device code, to the token endpoint",
+	"internal/cli.openDemo":      "the demo's canaries",
+	"internal/cli.printToken":    "a vended token, to the agent that asked on its own command line",
+	"internal/cli.save":          "a login, into its file of mode 0600",
+	"internal/cli.send":          "a login, onto the call",
+	"internal/cli.setProvider":   "a client secret, to the server",
+
+	// The database's URL may hold a password.
+	"internal/store.Open":          "reads the scheme",
+	"internal/store.openPostgres":  "the driver's configuration",
+	"internal/store/storetest.Raw": "the driver's configuration, in tests",
+
+	// The sandbox is a provider: it issues tokens of its own.
+	"internal/sandbox.consentPage": "the form's one-time token",
+	"internal/sandbox.issueToken":  "its tokens, into the token response",
+	"internal/sandbox.mint":        "its tokens, from fresh random bytes",
+	"internal/sandbox.takeConsent": "the code, into the redirect",
 }
 
 func TestRevealIsCalledOnlyWhereListed(t *testing.T) {

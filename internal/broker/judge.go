@@ -171,8 +171,7 @@ func (b *Broker) judge(ctx context.Context, s subject, con *vault.Connection, p 
 	if err != nil {
 		return nil, err
 	}
-	hash := p.Spec.Hash()
-	j := &judgement{match: m, specHash: fmt.Sprintf("%x", hash[:])}
+	j := &judgement{match: m, specHash: p.SpecHash()}
 	amount := raise(m.Amount, stated)
 	j.amount = canonicalAmount(amount)
 	j.assess(m, amount)

@@ -155,7 +155,7 @@ func (f *deviceFlow) page(server string) string {
 func (f *deviceFlow) wait(ctx context.Context, t *terminal) (secret.Text, error) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	next := time.Now().Add(f.interval)
+	next := time.Now() // whoever has confirmed already need not wait
 	for {
 		now := time.Now()
 		if now.After(f.expires) {

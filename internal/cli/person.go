@@ -152,7 +152,7 @@ func (p *softwarePerson) enrol(ctx context.Context, link string) error {
 		return err
 	}
 	invite := link[strings.LastIndex(link, "/")+1:]
-	raw, err := p.post(ctx, token, "passkey/enrol/begin", map[string]string{"invite": invite, "name": "Mira"})
+	raw, err := p.post(ctx, token, "passkey/enrol/begin", map[string]string{"invite": invite})
 	if err != nil {
 		return err
 	}

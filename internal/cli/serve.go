@@ -162,7 +162,7 @@ func firstPage(ctx context.Context, a *app.App) (page string, first bool, err er
 	if err != nil || link.IsZero() {
 		return a.Config.PublicURL, false, err
 	}
-	return enrolURL(a.Config.PublicURL, link), true, nil
+	return a.EnrolURL(link), true, nil
 }
 
 // firstLink makes the first person, or a fresh link for one who has not
@@ -187,10 +187,6 @@ func firstLink(ctx context.Context, a *app.App, name string) (secret.Text, error
 	_, link, err := a.Users.CreateFirst(ctx, name, now)
 	return link, err
 }
-
-// enrolURL is the page behind an enrolment link. The result is a credential,
-// and it is printed: that is what it is for.
-func enrolURL(public string, link secret.Text) string { return public + "enrol/" + link.Reveal() }
 
 // operatorName is what the first person is called until they say otherwise.
 func operatorName() string {

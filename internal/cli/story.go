@@ -90,7 +90,7 @@ func (d *demo) enrols(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	page := enrolURL(d.base, link)
+	page := d.app.EnrolURL(link)
 	d.canaries.add(link.Reveal())
 	if err := d.person.enrol(ctx, page); err != nil {
 		return err

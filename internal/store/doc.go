@@ -8,6 +8,10 @@
 //     in a transaction that may carry the changes of many requests. It commits
 //     together with its audit events or not at all. Change functions may run
 //     twice; they do no I/O and no cryptography.
+//   - Rules over several rows, which no version number guards, are confirmed
+//     when the audit head is taken: from there to the commit nobody else
+//     commits, so what is seen then is what the change is recorded after.
+//   - On SQLite one process owns the file, by a lock beside it.
 //   - A [table] describes one noun's columns once, for reading, writing and
 //     authenticating. Rows that carry authority bear an HMAC over all columns,
 //     checked on every load.

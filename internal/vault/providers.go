@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"strings"
@@ -36,7 +37,21 @@ type Provider struct {
 	ClientID string // "" when only pasted tokens can be used
 	Secret   secret.Text
 	Internal bool
+
+	version int64 // of the registration; 0 without one
+	hash    func() string
 }
+
+func newProvider(name string, spec *provider.Spec) *Provider {
+	return &Provider{ID: name, Spec: spec, hash: sync.OnceValue(func() string {
+		h := spec.Hash()
+		return hex.EncodeToString(h[:])
+	})}
+}
+
+// SpecHash names the Spec by its content, in hex. It is worked out once: what
+// it takes is a thousand times what judging a request does.
+func (p *Provider) SpecHash() string { return p.hash() }
 
 // ErrProvider names a provider that does not exist.
 var ErrProvider = fault.New(fault.NotFound, "provider_not_found", "There is no such provider; 'valetkey provider list' shows them all.")
@@ -69,8 +84,11 @@ func (p *Providers) load(ctx context.Context) (map[string]*Provider, error) {
 	}
 	known := map[string]*Provider{}
 	for name, spec := range p.Catalog {
-		if !spec.Template {
-			known[name] = &Provider{ID: name, Spec: spec}
+		if spec.Template {
+			continue
+		}
+		if known[name] = p.unchanged(name, 0); known[name] == nil {
+			known[name] = newProvider(name, spec)
 		}
 	}
 	regs, err := p.Store.Registrations(ctx, p.Org)
@@ -78,6 +96,10 @@ func (p *Providers) load(ctx context.Context) (map[string]*Provider, error) {
 		return nil, err
 	}
 	for _, r := range regs {
+		if was := p.unchanged(r.Provider, r.Version); was != nil {
+			known[r.Provider] = was
+			continue
+		}
 		made, err := p.make(ctx, r)
 		if err != nil {
 			return nil, fmt.Errorf("provider %s: %w", r.Provider, err)
@@ -86,6 +108,15 @@ func (p *Providers) load(ctx context.Context) (map[string]*Provider, error) {
 	}
 	p.epoch, p.known = epoch, known
 	return known, nil
+}
+
+// unchanged is the provider as it was made before, if its registration still
+// has that version: most changes of authority are about something else.
+func (p *Providers) unchanged(name string, version int64) *Provider {
+	if was := p.known[name]; was != nil && was.version == version {
+		return was
+	}
+	return nil
 }
 
 func (p *Providers) make(ctx context.Context, r *Registration) (*Provider, error) {
@@ -97,7 +128,8 @@ func (p *Providers) make(ctx context.Context, r *Registration) (*Provider, error
 	if err != nil {
 		return nil, err
 	}
-	out := &Provider{ID: r.Provider, Spec: spec, ClientID: r.ClientID, Internal: r.Internal}
+	out := newProvider(r.Provider, spec)
+	out.ClientID, out.Internal, out.version = r.ClientID, r.Internal, r.Version
 	if len(r.Secret) > 0 {
 		if out.Secret, err = p.Keys.Open(ctx, secretPlace(r), r.Secret); err != nil {
 			return nil, err

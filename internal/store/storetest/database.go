@@ -20,7 +20,7 @@ type Database struct {
 	Engine string // "sqlite" or "postgres"
 	DSN    secret.Text
 	dir    string // where the root key is
-	path   string // of the file, on SQLite
+	raw    string // DSN for the driver itself
 }
 
 // SQLite returns a database in a file of its own.
@@ -28,7 +28,7 @@ func SQLite(t testing.TB) Database {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "test.db")
-	return Database{Engine: "sqlite", DSN: secret.New("sqlite:" + path), dir: dir, path: path}
+	return Database{Engine: "sqlite", DSN: secret.New("sqlite:" + path), dir: dir, raw: "file:" + path + "?_pragma=busy_timeout(5000)"}
 }
 
 // Open opens d with its row key; it is closed when the test ends.
@@ -75,11 +75,11 @@ func (d Database) Replicas(t testing.TB) []*store.DB {
 // Raw opens d past the store, as whoever tampers with it would.
 func (d Database) Raw(t testing.TB) *sql.DB {
 	t.Helper()
-	driver, dsn := "pgx", d.DSN.Reveal()
+	driver := "pgx"
 	if d.Engine == "sqlite" {
-		driver, dsn = "sqlite", "file:"+d.path+"?_pragma=busy_timeout(5000)"
+		driver = "sqlite"
 	}
-	raw, err := sql.Open(driver, dsn)
+	raw, err := sql.Open(driver, d.raw)
 	if err != nil {
 		t.Fatal(err)
 	}
