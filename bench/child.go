@@ -70,6 +70,8 @@ func (c *child) ask(request, reply any) error {
 	return c.reply.Decode(reply)
 }
 
+func (c *child) pid() int { return c.cmd.Process.Pid }
+
 func (c *child) stop() error {
 	return errors.Join(c.to.Close(), c.cmd.Wait())
 }

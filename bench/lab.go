@@ -156,7 +156,7 @@ func (l *lab) tokens(agents []*signer) ([]string, error) {
 
 // onTarget measures the target; a profile of it is kept when one was asked for.
 func (l *lab) onTarget(name string, what load) (sample, error) {
-	what.addr = l.ready.Addr
+	what.addr, what.pid = l.ready.Addr, l.target.pid()
 	var reply targetReply
 	if l.profile != "" {
 		if err := l.target.ask(targetRequest{Profile: filepath.Join(l.profile, name+".cpu.pprof")}, &reply); err != nil {

@@ -19,6 +19,7 @@ import (
 // load is what the clients of one measurement send.
 type load struct {
 	addr     string
+	pid      int      // of the server, to count what it costs
 	requests [][]byte // whole HTTP/1.1 requests
 	status   string   // what each must be answered with: "200"
 	clients  int
@@ -33,6 +34,9 @@ type sample struct {
 	P50  float64 `json:"p50_us"`
 	P99  float64 `json:"p99_us"`
 	N    int     `json:"requests"`
+	// CPU is what the server spent on each request. It tells more than the rate
+	// where somebody else uses the machine, too.
+	CPU float64 `json:"cpu_us"`
 }
 
 // fire sends a load over kept-alive connections, one request at a time on
@@ -54,6 +58,7 @@ func fire(ctx context.Context, l load) (sample, error) {
 	var next, failed atomic.Int64
 	errs := make([]error, l.clients)
 	times := make([][]time.Duration, l.clients)
+	spent := spentBy(l.pid)
 	begin := time.Now()
 	var wait sync.WaitGroup
 	for i, c := range conns {
@@ -75,11 +80,13 @@ func fire(ctx context.Context, l load) (sample, error) {
 	}
 	wait.Wait()
 	took := time.Since(begin)
+	spent = spentBy(l.pid) - spent
 	if err := errors.Join(errors.Join(errs...), ctx.Err()); err != nil {
 		return sample{}, err
 	}
 	all := slices.Concat(times...)
-	return sample{Rate: float64(len(all)) / took.Seconds(), P50: quantile(all, 0.5), P99: quantile(all, 0.99), N: len(all)}, nil
+	return sample{Rate: float64(len(all)) / took.Seconds(), P50: quantile(all, 0.5), P99: quantile(all, 0.99), N: len(all),
+		CPU: float64(spent.Microseconds()) / float64(len(all))}, nil
 }
 
 // quantile is the value below which the part q of all lies, in microseconds.

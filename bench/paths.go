@@ -27,11 +27,15 @@ type measurement struct {
 }
 
 func (m measurement) String() string {
-	s := fmt.Sprintf("%8.0f/s p50 %6.0f µs p99 %6.0f µs", m.Target.Rate, m.Target.P50, m.Target.P99)
+	s := m.Target.String()
 	if m.Ceiling != nil {
-		s += fmt.Sprintf("   ceiling %8.0f/s p50 %6.0f µs p99 %6.0f µs   ratio %.2f", m.Ceiling.Rate, m.Ceiling.P50, m.Ceiling.P99, m.Target.Rate/m.Ceiling.Rate)
+		s += fmt.Sprintf("   ceiling %s   ratio %.2f", m.Ceiling, m.Target.Rate/m.Ceiling.Rate)
 	}
 	return s
+}
+
+func (s sample) String() string {
+	return fmt.Sprintf("%6.0f/s p50 %5.0f µs p99 %6.0f µs cpu %4.0f µs", s.Rate, s.P50, s.P99, s.CPU)
 }
 
 func paths() []path {
@@ -82,7 +86,7 @@ func (l *lab) exchange(name string, agents []*signer, strict bool, clients int) 
 	if err != nil {
 		return measurement{}, err
 	}
-	ceiling, err := fire(l.ctx, load{addr: l.ceilingAt.Addr, requests: requests, status: "200", clients: clients, repeat: l.seconds})
+	ceiling, err := fire(l.ctx, load{addr: l.ceilingAt.Addr, pid: l.ceiling.pid(), requests: requests, status: "200", clients: clients, repeat: l.seconds})
 	return measurement{Target: target, Ceiling: &ceiling}, err
 }
 
@@ -101,11 +105,11 @@ func (l *lab) call(name string, clients int) (measurement, error) {
 		return measurement{}, err
 	}
 	plain := [][]byte{get(upstreamPath, upstreamToken+"0")}
-	ceiling, err := fire(l.ctx, load{addr: l.proxyAt.Addr, requests: plain, status: "200", clients: clients, repeat: l.seconds})
+	ceiling, err := fire(l.ctx, load{addr: l.proxyAt.Addr, pid: l.proxy.pid(), requests: plain, status: "200", clients: clients, repeat: l.seconds})
 	if err != nil {
 		return measurement{}, err
 	}
-	base, err := fire(l.ctx, load{addr: l.upstreamAt.Addr, requests: plain, status: "200", clients: clients, repeat: l.seconds / 2})
+	base, err := fire(l.ctx, load{addr: l.upstreamAt.Addr, pid: l.upstream.pid(), requests: plain, status: "200", clients: clients, repeat: l.seconds / 2})
 	return measurement{Target: target, Ceiling: &ceiling, Base: &base}, err
 }
 

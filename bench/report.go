@@ -50,27 +50,29 @@ func (r *report) print(out io.Writer) {
 	fmt.Fprintf(out, "%s, %s, %s, %d cores; median of %d rounds of %g s\n\n", r.Date, r.Go, r.System, r.Cores, r.Rounds, r.Seconds)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(r.Paths) > 0 {
-		fmt.Fprintln(t, "path\t/s\tp50 µs\tp99 µs\tceiling /s\tp50\tp99\tratio\tagainst\tgoal")
+		fmt.Fprintln(t, "path\t/s\tp50 µs\tp99 µs\tcpu µs\tceiling /s\tp50\tp99\tcpu\tratio\tagainst\tgoal")
 	}
 	for _, w := range r.Paths {
-		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%.0f\t", w.Name,
+		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%.0f\t%.0f\t", w.Name,
 			w.of(func(m measurement) float64 { return m.Target.Rate }),
 			w.of(func(m measurement) float64 { return m.Target.P50 }),
-			w.of(func(m measurement) float64 { return m.Target.P99 }))
+			w.of(func(m measurement) float64 { return m.Target.P99 }),
+			w.of(func(m measurement) float64 { return m.Target.CPU }))
 		if w.Rounds[0].Ceiling == nil {
-			fmt.Fprintf(t, "\t\t\t\t%s\t%s\n", w.Against, w.Goal)
+			fmt.Fprintf(t, "\t\t\t\t\t%s\t%s\n", w.Against, w.Goal)
 			continue
 		}
-		fmt.Fprintf(t, "%.0f\t%.0f\t%.0f\t%.2f\t%s\t%s\n",
+		fmt.Fprintf(t, "%.0f\t%.0f\t%.0f\t%.0f\t%.2f\t%s\t%s\n",
 			w.of(func(m measurement) float64 { return m.Ceiling.Rate }),
 			w.of(func(m measurement) float64 { return m.Ceiling.P50 }),
 			w.of(func(m measurement) float64 { return m.Ceiling.P99 }),
+			w.of(func(m measurement) float64 { return m.Ceiling.CPU }),
 			w.of(func(m measurement) float64 { return m.Target.Rate / m.Ceiling.Rate }),
 			w.Against, w.Goal)
 	}
 	for _, w := range r.Paths {
 		if w.Rounds[0].Base != nil {
-			fmt.Fprintf(t, "%s: the proxy itself\t%.0f\t\t\t%.0f\t\t\t%.2f\tthe upstream, directly\n", w.Name,
+			fmt.Fprintf(t, "%s: the proxy itself\t%.0f\t\t\t\t%.0f\t\t\t\t%.2f\tthe upstream, directly\n", w.Name,
 				w.of(func(m measurement) float64 { return m.Ceiling.Rate }),
 				w.of(func(m measurement) float64 { return m.Base.Rate }),
 				w.of(func(m measurement) float64 { return m.Ceiling.Rate / m.Base.Rate }))

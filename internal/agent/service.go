@@ -137,6 +137,10 @@ func (s *Service) verify(ctx context.Context, raw string, rules func(*Agent) jwt
 	if err != nil {
 		return c, claims, err
 	}
+	if claims.ID != "" {
+		// Also of a call that is refused below: one signature is judged once.
+		c.Proofs = []Proof{{c.Agent, r.proof() + claims.ID, claims.ExpiresEffective}}
+	}
 	return c, claims, admit(who.agent, from)
 }
 

@@ -138,7 +138,8 @@ func (a *Approval) Decide(answer Answer, d Decider, seen action.Digest, reason s
 		return audit.Event{}, ErrExpired
 	case seen != a.Effect:
 		return audit.Event{}, ErrStale
-	case answer == Yes && d.Level < a.Level:
+	case answer == Yes && (d.Level < a.Level || d.Level >= StepUp && len(d.Evidence) == 0):
+		// A step-up that cannot be shown to anybody later is none.
 		return audit.Event{}, ErrPresence
 	case answer != Yes && answer != No:
 		return audit.Event{}, fault.New(fault.Invalid, "bad_decision", `A decision is "approve" or "deny".`)

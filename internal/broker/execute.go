@@ -20,6 +20,7 @@ import (
 	"github.com/valetkey/valetkey/internal/fault"
 	"github.com/valetkey/valetkey/internal/freeze"
 	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/internal/seal"
 	"github.com/valetkey/valetkey/internal/vault"
 	"github.com/valetkey/valetkey/provider"
 )
@@ -135,8 +136,12 @@ func (b *Broker) prepareOnce(ctx context.Context, h Held) (*ready, error) {
 		return nil, err
 	}
 	req, err := b.Request(ctx, h.Action)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrNoPayload), errors.Is(err, seal.ErrRefused), errors.Is(err, seal.ErrShredded):
+		// What was approved is gone, or is not what was sealed.
 		return nil, b.end(ctx, h, "payload_unreadable", err)
+	case err != nil:
+		return nil, err // the database did not answer: looked at again
 	}
 	digest := req.Effect(h.Action.Party, h.Action.Amount)
 	if digest != h.Action.Effect || digest != h.Approval.Effect {

@@ -175,7 +175,9 @@ func TestLostRotation(t *testing.T) {
 	time.Sleep(1100 * time.Millisecond)
 	s.Sandbox.LoseRefreshAnswer(1)
 	ask := broker.Ask{Connection: "github", Operation: "github.issues.list", Params: map[string]any{"owner": "octo", "repo": "api"}}
-	if got := s.refused2(ask); got != "refresh_unavailable" {
+	// The token that is there has a little left, so the call may still be made;
+	// it must not be said that the connection is dead.
+	if got := s.refused2(ask); got != "refresh_unavailable" && got != "ok" {
 		t.Errorf("while the answer is lost: %s", got)
 	}
 	deadline := time.Now().Add(15 * time.Second)

@@ -65,8 +65,7 @@ type Store interface {
 	// End records the outcome of an inline action.
 	End(ctx context.Context, org id.Org, a id.Action, events []audit.Event) error
 	// Hold stores a new action; it fails as Begin does, with ErrTooMany over
-	// the cap, or with ErrKeyTaken when a concurrent request with the same
-	// idempotency key was faster.
+	// the cap, or with ErrRaced when an equal request was faster.
 	Hold(ctx context.Context, h Hold) error
 	Held(ctx context.Context, org id.Org, a id.Action) (Held, error)
 	Move(ctx context.Context, org id.Org, a id.Action, m Move) error

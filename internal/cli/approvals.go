@@ -187,12 +187,11 @@ func shownURL(raw string) string {
 	if err != nil {
 		return display.VisibleText(raw)
 	}
-	host := u.Host
-	u.Host = display.Host(u.Hostname())
-	if p := u.Port(); p != "" {
-		u.Host += ":" + p
-	}
-	if strings.Contains(host, "[") { // an IPv6 address keeps its brackets
+	if !strings.Contains(u.Host, "[") { // an IPv6 address keeps its brackets
+		host, port := display.Host(u.Hostname()), u.Port()
+		if port != "" {
+			host += ":" + port
+		}
 		u.Host = host
 	}
 	return display.VisibleText(u.String())

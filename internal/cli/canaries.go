@@ -75,7 +75,7 @@ func (t *tee) Write(p []byte) (int, error) {
 	return t.ResponseWriter.Write(p)
 }
 
-// find returns where a canary sings: name of the text, or "".
+// find reports whether a canary sings in text, in any of its usual spellings.
 func (c *canaries) find(text []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

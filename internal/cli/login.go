@@ -238,11 +238,11 @@ func oauthForm(ctx context.Context, server, path string, form url.Values, code s
 
 // whoAmI asks for the name behind a fresh login. It is for the greeting only.
 func whoAmI(ctx context.Context, server string, token secret.Text) string {
-	me, err := get[api.User](ctx, overNetwork(server, token), "v1/me", nil)
-	if err != nil {
+	me, err := get[api.Me](ctx, overNetwork(server, token), "v1/me", nil)
+	if err != nil || me.User == nil {
 		return ""
 	}
-	return me.Name
+	return me.User.Name
 }
 
 // openBrowser opens a page if this machine has a way to; the link is printed

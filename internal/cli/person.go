@@ -146,6 +146,19 @@ func location(raw []byte) (string, error) {
 	return out.Location, nil
 }
 
+// cookies are the bearer values that this browser was given.
+func (p *softwarePerson) cookies() []string {
+	u, err := url.Parse(p.base)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, c := range p.http.Jar.Cookies(u) {
+		out = append(out, c.Value)
+	}
+	return out
+}
+
 func (p *softwarePerson) enrol(ctx context.Context, link string) error {
 	token, _, err := p.open(ctx, link)
 	if err != nil {

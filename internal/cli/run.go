@@ -77,6 +77,9 @@ func newParser(g *grammar, t *terminal) (*kong.Kong, error) {
 		kong.Description(description),
 		kong.Writers(t.out, t.err),
 		kong.NoDefaultHelp(),
+		kong.ExplicitGroups([]kong.Group{
+			{Key: "server", Title: "Server:"}, {Key: "you", Title: "You:"}, {Key: "manage", Title: "What there is, and who may:"}, {Key: "agent", Title: "As an agent:"},
+		}),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, FlagsLast: true, WrapUpperBound: 110}),
 		kong.Help(func(o kong.HelpOptions, ctx *kong.Context) error {
 			// The default command is nobody's choice: help without a command

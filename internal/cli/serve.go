@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/valetkey/valetkey/api"
 	"github.com/valetkey/valetkey/internal/app"
 	"github.com/valetkey/valetkey/internal/config"
 	"github.com/valetkey/valetkey/internal/id"
@@ -24,7 +25,7 @@ type serveCommand struct {
 
 // Run serves until it is told to stop.
 func (c *serveCommand) Run(r *run) error {
-	cfg, log, err := r.server(&c.serverFlags)
+	cfg, sources, log, err := r.server(&c.serverFlags)
 	if err != nil {
 		return err
 	}
@@ -32,6 +33,7 @@ func (c *serveCommand) Run(r *run) error {
 	if err != nil {
 		return err
 	}
+	identify(a, sources)
 	listener, err := listen(cfg.Listen)
 	if err != nil {
 		return errors.Join(err, a.Close())
@@ -41,16 +43,26 @@ func (c *serveCommand) Run(r *run) error {
 }
 
 // server works out the configuration and the log of a server.
-func (r *run) server(flags *serverFlags) (config.Config, *slog.Logger, error) {
-	cfg, _, err := r.settings(flags)
+func (r *run) server(flags *serverFlags) (config.Config, []api.Config, *slog.Logger, error) {
+	cfg, sources, err := r.settings(flags)
 	if err != nil {
-		return cfg, nil, err
+		return cfg, nil, nil, err
 	}
 	if err := cfg.Check(); err != nil {
-		return cfg, nil, err
+		return cfg, nil, nil, err
 	}
 	log, err := newLog(r.terminal, cfg)
-	return cfg, log, err
+	return cfg, sources, log, err
+}
+
+// identify tells a server what only its command line knows: which program it
+// is, and where its settings came from.
+func identify(a *app.App, sources []api.Config) {
+	a.Version, a.API.Version = thisBuild().Version, thisBuild().Version
+	a.API.Sources = map[string]string{}
+	for _, s := range sources {
+		a.API.Sources[s.Name] = s.Source
+	}
 }
 
 func newLog(t *terminal, cfg config.Config) (*slog.Logger, error) {
@@ -104,7 +116,7 @@ type startCommand struct {
 // Run is bare `valetkey`: a server on this machine with a sandbox to play
 // with, and a link for the first person.
 func (c *startCommand) Run(r *run) error {
-	cfg, log, err := r.server(&c.serverFlags)
+	cfg, sources, log, err := r.server(&c.serverFlags)
 	if err != nil {
 		return err
 	}
@@ -117,6 +129,7 @@ func (c *startCommand) Run(r *run) error {
 	if err != nil {
 		return err
 	}
+	identify(a, sources)
 	err = c.serve(r, a)
 	return errors.Join(err, a.Close())
 }
@@ -134,6 +147,7 @@ func (c *startCommand) serve(r *run, a *app.App) error {
 			return errors.Join(err, listener.Close())
 		}
 		defer box.close()
+		a.Dash.Sandbox = sandboxProvider
 	}
 	page, first, err := firstPage(ctx, a)
 	if err != nil {

@@ -130,9 +130,14 @@ func (d *demo) logsIn(ctx context.Context) error {
 	}
 	d.canaries.add(token.Reveal())
 	d.me = overNetwork(d.base, token)
-	if d.user, err = get[api.User](ctx, d.me, "v1/me", nil); err != nil {
+	me, err := get[api.Me](ctx, d.me, "v1/me", nil)
+	if err != nil {
 		return err
 	}
+	if me.User == nil {
+		return errors.New("nobody is logged in")
+	}
+	d.user = *me.User
 	cons, err := list[api.Connection](ctx, d.me, "v1/admin/connections", nil)
 	if err != nil {
 		return err
@@ -266,7 +271,7 @@ func (d *demo) approves(ctx context.Context) error {
 	}
 	d.shows("%s", display.VisibleText(q.BodyText))
 	d.shows("effect %s", q.Effect)
-	if err := d.holds(q.BodyText == `{"body":"Hello from a valet."}` && strings.HasSuffix(q.URL, commentPath), "the approver sees method, address and body, byte for byte"); err != nil {
+	if err := d.holds(q.BodyText == `{"body":"Hello from a valet."}` && q.URL == d.box.url+commentPath, "the approver sees method, address and body, byte for byte"); err != nil {
 		return err
 	}
 	if err := d.agentDecides(ctx, a); err != nil {
@@ -493,11 +498,20 @@ func (d *demo) searches(context.Context) error {
 	if err := d.end(); err != nil {
 		return err
 	}
+	if p, auto := d.person.(*softwarePerson); auto {
+		for _, s := range p.cookies() {
+			d.canaries.add(s)
+		}
+	}
 	bad, read, err := d.canaries.files(d.data)
 	if err != nil {
 		return err
 	}
-	if err := d.holds(len(bad) == 0 && read > 2, "none of %d secrets stands in any of the %d files of the server", d.canaries.count(), read); err != nil {
+	outside, more, err := d.canaries.files(filepath.Join(d.dir, "outside"))
+	if err != nil {
+		return err
+	}
+	if err := d.holds(len(bad)+len(outside) == 0 && read > 1 && more > 0, "none of %d secrets stands in any of the %d files of the server", d.canaries.count(), read+more); err != nil {
 		return err
 	}
 	if err := d.holds(!d.canaries.find(d.log.bytes()), "nor in its log of %d lines, at level debug", bytes.Count(d.log.bytes(), []byte("\n"))); err != nil {

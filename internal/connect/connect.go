@@ -146,6 +146,9 @@ func (s *Service) Complete(ctx context.Context, p user.Principal, cb Callback, n
 	if p.Session == "" {
 		return nil, ErrFlow
 	}
+	if p.Role == user.Auditor {
+		return nil, user.ErrNotOwner
+	}
 	hash := cb.State.Hash()
 	f, err := s.Store.TakeFlow(ctx, hash[:], p.Session, cb.Provider, now)
 	if err != nil {
@@ -190,6 +193,9 @@ func (s *Service) AddToken(ctx context.Context, p user.Principal, owner id.User,
 	if err := p.MayActFor(owner); err != nil {
 		return nil, err
 	}
+	if owner == "" {
+		return nil, fault.New(fault.Invalid, "bad_owner", "Say whose account it is: --user NAME.")
+	}
 	prov, err := s.Providers.Find(ctx, providerID)
 	if err != nil {
 		return nil, err
@@ -222,10 +228,10 @@ func (s *Service) link(ctx context.Context, p user.Principal, prov *vault.Provid
 		return nil, err
 	}
 	if reconnect != "" {
-		return s.renew(ctx, p, reconnect, kind, t, account, now)
+		return s.renew(ctx, p, reconnect, kind, t, asked, account, now)
 	}
 	if have != nil {
-		return s.renew(ctx, p, have.ID, kind, t, account, now)
+		return s.renew(ctx, p, have.ID, kind, t, asked, account, now)
 	}
 	c := &vault.Connection{
 		Org: s.Org, ID: id.NewConnection(), User: p.User, Provider: prov.ID, Kind: kind, Name: name, AccountID: account.ID, Account: account.Label,
@@ -240,9 +246,7 @@ func (s *Service) link(ctx context.Context, p user.Principal, prov *vault.Provid
 	if err := s.Vault.Fill(ctx, c, t, now); err != nil {
 		return nil, err
 	}
-	e := p.Event("connection.created", string(c.ID), p.User, now, map[string]string{
-		"provider": c.Provider, "kind": string(kind), "scopes": clip(strings.Join(c.Scopes, " ")), "narrower": fmt.Sprint(narrower(asked, c.Scopes)),
-	})
+	e := p.Event("connection.created", string(c.ID), p.User, now, given(c, asked))
 	if err := s.Store.CreateConnection(ctx, c, []audit.Event{e}); err != nil {
 		if fault.From(err).Reason == "exists" {
 			return nil, fault.New(fault.Conflict, "name_taken", "You have a connection of that name already; choose another.")
@@ -252,8 +256,19 @@ func (s *Service) link(ctx context.Context, p user.Principal, prov *vault.Provid
 	return c, nil
 }
 
+// given is what the log says about the tokens that c got. Scopes are those
+// that were granted, never those that were asked for; a provider that grants
+// others is on record.
+func given(c *vault.Connection, asked []string) map[string]string {
+	data := map[string]string{"provider": c.Provider, "kind": string(c.Kind), "scopes": clip(strings.Join(c.Scopes, " "))}
+	if c.Kind == vault.ByCode {
+		data["narrower"], data["wider"] = fmt.Sprint(narrower(asked, c.Scopes)), fmt.Sprint(narrower(c.Scopes, asked))
+	}
+	return data
+}
+
 // renew puts new tokens into a connection, if they belong to its account.
-func (s *Service) renew(ctx context.Context, p user.Principal, con id.Connection, kind vault.Kind, t vault.Tokens, account provider.Account, now time.Time) (*vault.Connection, error) {
+func (s *Service) renew(ctx context.Context, p user.Principal, con id.Connection, kind vault.Kind, t vault.Tokens, asked []string, account provider.Account, now time.Time) (*vault.Connection, error) {
 	old, err := s.Conns.Connection(ctx, s.Org, con)
 	if err != nil {
 		return nil, err
@@ -272,8 +287,13 @@ func (s *Service) renew(ctx context.Context, p user.Principal, con id.Connection
 		if c.Status == vault.Revoked {
 			return nil, vault.ErrRevoked
 		}
-		c.Kind, c.Access, c.Refresh, c.Previous = kind, filled.Access, filled.Refresh, nil
-		c.AccessExpiresAt, c.RefreshExpiresAt, c.RefreshedAt = filled.AccessExpiresAt, filled.RefreshExpiresAt, now
+		// Some providers send a refresh token with the first consent only: what is
+		// there stays unless something came in its place.
+		if filled.Refresh != nil || kind != vault.ByCode {
+			c.Refresh, c.RefreshExpiresAt = filled.Refresh, filled.RefreshExpiresAt
+		}
+		c.Kind, c.Access, c.Previous = kind, filled.Access, nil
+		c.AccessExpiresAt, c.RefreshedAt = filled.AccessExpiresAt, now
 		c.Status, c.Why, c.Proven, c.Attempting = vault.Active, "", true, false
 		c.Scopes, c.LeaseUntil, c.RetryAt = t.Scopes, time.Time{}, time.Time{}
 		c.Generation++
@@ -281,7 +301,7 @@ func (s *Service) renew(ctx context.Context, p user.Principal, con id.Connection
 		if account.Label != "" {
 			c.Account = account.Label
 		}
-		return []audit.Event{p.Event("connection.renewed", string(con), p.User, now, map[string]string{"provider": c.Provider, "scopes": clip(strings.Join(c.Scopes, " "))})}, nil
+		return []audit.Event{p.Event("connection.renewed", string(con), p.User, now, given(c, asked))}, nil
 	})
 	if err != nil {
 		return nil, err

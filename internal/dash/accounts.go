@@ -50,7 +50,7 @@ func (s *Server) connectionViews(ctx context.Context, c *call) ([]Connection, er
 			CreatedAt: con.CreatedAt, LastUsedAt: con.UsedAt, Mine: con.User == c.who.User, CanReconnect: con.Kind == vault.ByCode,
 		}
 		if v.Account.Sandbox {
-			v.Via = "the built-in sandbox"
+			v.Via = "a login at the built-in sandbox"
 		}
 		if !v.Mine {
 			v.Owner = n.person(con.User)

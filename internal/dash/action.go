@@ -51,7 +51,7 @@ func (s *Server) actionView(ctx context.Context, c *call) (ActionPage, error) {
 	n := s.names(ctx)
 	v := ActionPage{
 		Chrome: chrome, ID: string(a.ID), State: string(a.State), Summary: chrome.Title, Operation: a.Operation,
-		Agent: n.agent(a.Agent), Account: n.connection(a.Connection), Risk: Risk{Level: a.Risk, Reasons: facts(p)}, Scopes: p.Scopes,
+		Agent: n.agent(a.Agent), Account: n.connection(a.Connection), Risk: Risk{Level: a.Risk, Reasons: facts(a, p)}, Scopes: p.Scopes,
 		Amount: amount(a.Amount), Digest: a.Effect.String(), AgentText: a.Note, ProposedAt: a.CreatedAt, ExpiresAt: p.ExpiresAt,
 		StepUp: p.Level == approval.StepUp, CanDecide: shown.MayAnswer,
 	}

@@ -67,14 +67,15 @@ func (s *Server) card(ctx context.Context, c *call, n *names, h broker.Held) (Ca
 	a, p := h.Action, h.Approval
 	v := Card{
 		ID: string(a.ID), Summary: sentence(a.Summary), Agent: n.agent(a.Agent), Account: n.connection(a.Connection), Amount: amount(a.Amount),
-		Risk: Risk{Level: a.Risk, Reasons: facts(p)}, StepUp: p.Level == approval.StepUp, ProposedAt: a.CreatedAt, ExpiresAt: p.ExpiresAt,
+		Risk: Risk{Level: a.Risk, Reasons: facts(a, p)}, StepUp: p.Level == approval.StepUp, ProposedAt: a.CreatedAt, ExpiresAt: p.ExpiresAt,
 	}
 	shown, err := s.Broker.Show(ctx, c.who, p.ID, c.now)
 	if err != nil {
 		return v, err
 	}
 	if r := shown.Request; r != nil {
-		v.Method, v.Host, v.Path = r.Method, r.Host, decoded(r.Path)
+		shown := request(r)
+		v.Method, v.Host, v.Port, v.Path = shown.Method, shown.Host, shown.Port, shown.Path
 	}
 	return v, nil
 }
@@ -113,9 +114,12 @@ func endedAt(h broker.Held) time.Time {
 
 // facts are the sentences that led to the risk, without those that say what
 // the reader is about to decide.
-func facts(p *approval.Approval) []string {
+func facts(a *action.Action, p *approval.Approval) []string {
 	var out []string
 	for _, why := range p.Why {
+		if strings.TrimSuffix(why, ".") == a.Operation+" is "+a.Risk {
+			continue // said by the chip already
+		}
 		if strings.Contains(why, "needs a human's approval") || strings.HasPrefix(why, "It would pass with") || slices.Contains(out, why) {
 			continue
 		}

@@ -30,8 +30,8 @@ var tellings = map[string]telling{
 	"action.refused":   {"A request of {who} was refused ({reason})", "bad"},
 
 	"approval.opened":    {"A person is asked", "ask"},
-	"approval.granted":   {"{who} gave approval after {seconds} seconds", "good"},
-	"approval.denied":    {"{who} refused after {seconds} seconds", "bad"},
+	"approval.granted":   {"{who} gave approval after {seconds} s", "good"},
+	"approval.denied":    {"{who} refused after {seconds} s", "bad"},
 	"approval.spent":     {"The approval was used up", ""},
 	"approval.expired":   {"The approval expired", ""},
 	"approval.withdrawn": {"The question was withdrawn ({why})", ""},
@@ -108,7 +108,12 @@ func eventView(n *names, e audit.Event) Event {
 		v.Sentence = v.Actor + ": " + strings.NewReplacer(".", " ", "_", " ").Replace(e.Verb)
 		return v
 	}
-	v.Sentence, v.Tone = sentence(fill(t.text, func(word string) string { return filled(n, e, v, word) })), t.tone
+	v.Sentence, v.Tone = fill(t.text, func(word string) string { return filled(n, e, v, word) }), t.tone
+	// A name stands as its owner writes it, also at the beginning.
+	kind, _, _ := strings.Cut(e.Actor, ":")
+	if !strings.HasPrefix(t.text, "{") || strings.HasPrefix(t.text, "{who}") && kind != "user" && kind != "agent" {
+		v.Sentence = sentence(v.Sentence)
+	}
 	if strings.HasPrefix(e.Verb, "action.") && e.Data["inline"] != "" {
 		v.Tone = ""
 	}

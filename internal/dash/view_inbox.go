@@ -22,6 +22,7 @@ type Card struct {
 	Account    AccountRef
 	Method     string
 	Host       string
+	Port       string // "" for the default of the scheme
 	Path       string // decoded
 	Risk       Risk
 	Amount     *Amount

@@ -51,8 +51,12 @@ type Store interface {
 	UpdateFreeze(ctx context.Context, org id.Org, f id.Freeze, change func(*Freeze) ([]audit.Event, error)) error
 }
 
-// ErrFrozen refuses everything that is frozen.
-var ErrFrozen = fault.New(fault.Forbidden, "frozen", "This was frozen by a person; nothing happens until an owner lifts the freeze.")
+// What a freeze and its end may answer.
+var (
+	// ErrFrozen refuses everything that is frozen.
+	ErrFrozen = fault.New(fault.Forbidden, "frozen", "This was frozen by a person; nothing happens until an owner lifts the freeze.")
+	ErrLifted = fault.New(fault.Conflict, "not_frozen", "This freeze was lifted already.")
+)
 
 // Switch is the set of freezes in force. It is safe for concurrent use.
 type Switch struct {
@@ -63,9 +67,11 @@ type Switch struct {
 	// can be cancelled.
 	Thrown func(Freeze)
 
-	mu     sync.RWMutex
-	active map[id.Freeze]Freeze
-	behind bool // the journal holds a freeze that the database does not
+	mu        sync.RWMutex
+	active    map[id.Freeze]Freeze
+	unwritten map[id.Freeze]bool // in force, and not in the database as far as we know
+	journaled int64              // number of the newest of our journal entries
+	moves     int                // counts changes of the sets above
 }
 
 // journalKind marks our entries in the journal.
@@ -90,13 +96,11 @@ func (s *Switch) Load(ctx context.Context, org id.Org) error {
 		f := fromEntry(entry)
 		s.hold(f)
 		err := s.Store.CreateFreeze(ctx, &f, []audit.Event{f.event("freeze.replayed", f.By, f.At)})
-		switch {
-		case fault.From(err).Reason == "exists":
-			// The database has it; whether it was lifted since, it knows too.
-			s.release(f.ID)
-		case err != nil:
+		if err != nil && fault.From(err).Reason != "exists" {
 			return fmt.Errorf("replay freeze %s: %w", f.ID, err)
 		}
+		// The database has it; whether it was lifted since, it knows too.
+		s.written(f.ID)
 	}
 	if last >= 0 {
 		if err := s.Journal.Settle(time.Now(), last); err != nil {
@@ -138,8 +142,14 @@ func (s *Switch) Throw(ctx context.Context, org id.Org, kind Kind, target, reaso
 		s.Thrown(f)
 	}
 	n, journalErr := s.Journal.Append(now, journalKind, f.entry())
+	if journalErr == nil {
+		s.noted(n)
+	}
 	storeErr := s.Store.CreateFreeze(context.WithoutCancel(ctx), &f, []audit.Event{f.event("freeze.thrown", actor, now)})
-	s.settle(ctx, n, journalErr, storeErr, now)
+	if storeErr == nil {
+		s.written(f.ID)
+	}
+	s.settle(ctx, now)
 	if err := errors.Join(journalErr, storeErr); err != nil {
 		s.Log.ErrorContext(ctx, "freeze holds in memory but was not recorded everywhere", slog.String("freeze", string(f.ID)), slog.Any("error", err))
 		if journalErr != nil && storeErr != nil {
@@ -149,14 +159,13 @@ func (s *Switch) Throw(ctx context.Context, org id.Org, kind Kind, target, reaso
 	return f, nil
 }
 
-// settle marks the journal's entries as recorded, unless one of them is not:
+// settle marks the journal's entries as recorded, unless a freeze is not:
 // then they are replayed at the next start.
-func (s *Switch) settle(ctx context.Context, n int64, journalErr, storeErr error, now time.Time) {
+func (s *Switch) settle(ctx context.Context, now time.Time) {
 	s.mu.Lock()
-	s.behind = s.behind || storeErr != nil
-	behind := s.behind
+	n, behind := s.journaled, len(s.unwritten) > 0
 	s.mu.Unlock()
-	if behind || journalErr != nil {
+	if behind || n == 0 {
 		return
 	}
 	if err := s.Journal.Settle(now, n); err != nil {
@@ -167,29 +176,33 @@ func (s *Switch) settle(ctx context.Context, n int64, journalErr, storeErr error
 // Lift ends a freeze. Unlike Throw it fails when it cannot be recorded.
 func (s *Switch) Lift(ctx context.Context, org id.Org, f id.Freeze, actor string, now time.Time) error {
 	s.mu.RLock()
-	held, holds := s.active[f]
+	held := s.active[f]
+	missing := s.unwritten[f]
 	s.mu.RUnlock()
 	lift := func() error {
 		return s.Store.UpdateFreeze(ctx, org, f, func(f *Freeze) ([]audit.Event, error) {
 			if !f.LiftedAt.IsZero() {
-				return nil, fault.New(fault.Conflict, "not_frozen", "This freeze was lifted already.")
+				return nil, ErrLifted
 			}
 			f.LiftedAt = now
 			return []audit.Event{f.event("freeze.lifted", actor, now)}, nil
 		})
 	}
 	err := lift()
-	if holds && fault.From(err).Kind == fault.NotFound {
+	if missing && fault.From(err).Kind == fault.NotFound {
 		// It was thrown while the database could not be written: write it now.
 		if err = s.Store.CreateFreeze(ctx, &held, []audit.Event{held.event("freeze.replayed", held.By, now)}); err == nil {
+			s.written(f)
 			err = lift()
 		}
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrLifted) {
 		return err
 	}
+	// Also when somebody lifted it elsewhere: the database decides.
 	s.release(f)
-	return nil
+	s.settle(ctx, now)
+	return err
 }
 
 // Check refuses what is frozen.
@@ -237,21 +250,37 @@ func (s *Switch) Active() []Freeze {
 // Refresh takes over what the database says, and keeps what this process froze
 // and could not write down.
 func (s *Switch) Refresh(ctx context.Context, org id.Org) error {
-	stored, err := s.Store.ActiveFreezes(ctx, org)
-	if err != nil {
-		return fmt.Errorf("load freezes: %w", err)
+	for {
+		s.mu.RLock()
+		before := s.moves
+		s.mu.RUnlock()
+		stored, err := s.Store.ActiveFreezes(ctx, org)
+		if err != nil {
+			return fmt.Errorf("load freezes: %w", err)
+		}
+		if s.replace(stored, before) {
+			return nil
+		}
 	}
+}
+
+// replace takes over stored, unless something was thrown or lifted while it
+// was read: it may be older than that.
+func (s *Switch) replace(stored []*Freeze, before int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.moves != before {
+		return false
+	}
 	next := make(map[id.Freeze]Freeze, len(stored))
-	if s.behind {
-		next = s.active
+	for f := range s.unwritten {
+		next[f] = s.active[f]
 	}
 	for _, f := range stored {
 		next[f.ID] = *f
 	}
 	s.active = next
-	return nil
+	return true
 }
 
 func (s *Switch) hold(f Freeze) {
@@ -260,13 +289,32 @@ func (s *Switch) hold(f Freeze) {
 	if s.active == nil {
 		s.active = map[id.Freeze]Freeze{}
 	}
-	s.active[f.ID] = f
+	if s.unwritten == nil {
+		s.unwritten = map[id.Freeze]bool{}
+	}
+	s.active[f.ID], s.unwritten[f.ID] = f, true
+	s.moves++
+}
+
+func (s *Switch) noted(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.journaled = max(s.journaled, n)
+}
+
+func (s *Switch) written(f id.Freeze) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.unwritten, f)
+	s.moves++
 }
 
 func (s *Switch) release(f id.Freeze) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.active, f)
+	delete(s.unwritten, f)
+	s.moves++
 }
 
 func (f *Freeze) event(verb, actor string, now time.Time) audit.Event {

@@ -100,15 +100,36 @@ func (g *Grant) CoversVend(now time.Time) error {
 // are lower case anyway.
 func anyMatch(patterns []string, s, sep string) bool {
 	for _, p := range patterns {
-		if p == "*" || strings.EqualFold(p, s) {
+		if p == "*" || same(p, s) {
 			return true
 		}
 		if prefix, ok := strings.CutSuffix(p, "*"); ok && strings.HasSuffix(prefix, sep) &&
-			len(s) > len(prefix) && strings.EqualFold(prefix, s[:len(prefix)]) {
+			len(s) > len(prefix) && same(prefix, s[:len(prefix)]) {
 			return true
 		}
 	}
 	return false
+}
+
+// same compares without the case of ASCII letters. Unicode's folding would
+// take the Kelvin sign for a k, which no provider does.
+func same(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if lower(a[i]) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
 }
 
 // Validate checks a new grant.

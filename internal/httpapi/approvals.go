@@ -67,6 +67,8 @@ func mayNot(p user.Principal, shown broker.Shown, now time.Time) error {
 		return nil
 	case p.User == "":
 		return user.ErrLogin
+	case p.MayChange() != nil:
+		return p.MayChange()
 	case ap.Status == approval.Open && !now.Before(ap.ExpiresAt):
 		return approval.ErrExpired
 	case ap.Status != approval.Open:
@@ -99,7 +101,7 @@ func (s *Server) getApproval(ctx context.Context, p user.Principal, c *call, _ n
 
 // decide is POST /v1/approvals/{id}/decision. Its answers carry the assurance
 // of a login: what needs a passkey is answered on the page, where the passkey
-// signs what it shows.
+// signs what it shows, and the refusal says where that is.
 func (s *Server) decide(ctx context.Context, p user.Principal, c *call, in api.Decision) (api.Approval, error) {
 	ref, err := c.approvalRef()
 	if err != nil {
@@ -117,13 +119,13 @@ func (s *Server) decide(ctx context.Context, p user.Principal, c *call, in api.D
 		return api.Approval{}, invalid("bad_decision", `A decision is "approve" or "deny".`)
 	}
 	h, err := s.Broker.Decide(ctx, p, ref, v, c.now)
-	if f := fault.From(err); err != nil && f.Reason == approval.ErrPresence.Reason {
+	if f := fault.From(err); err != nil && (f.Reason == approval.ErrPresence.Reason || f.Reason == user.ErrCLI.Reason) {
 		shown, missing := s.Broker.Show(ctx, p, ref, c.now)
 		if missing != nil {
 			return api.Approval{}, err
 		}
 		return api.Approval{}, fault.New(f.Kind, f.Reason, fmt.Sprintf(
-			"This one needs your passkey for this very request: open %s and approve there.", s.actionPage(shown.Action))).Because(err)
+			"This needs your passkey, which is asked for in the browser: open %s and answer there.", s.actionPage(shown.Action))).Because(err)
 	}
 	if err != nil {
 		return api.Approval{}, err

@@ -16,7 +16,7 @@ var (
 	errNoCredential = fault.New(fault.Unauthenticated, "authentication_required", "Send an access token: Authorization: Bearer …. An agent gets one from /oauth/token, a person by 'valetkey login'.")
 	errBadToken     = fault.New(fault.Unauthenticated, "invalid_token", "The access token is unknown, expired or revoked; get a new one.")
 	errAgent        = fault.New(fault.Forbidden, "agent_not_allowed", "This is for people; an agent's credential does not open it.")
-	errPerson       = fault.New(fault.Forbidden, "person_not_allowed", "This is for agents; log in does not open it.")
+	errPerson       = fault.New(fault.Forbidden, "person_not_allowed", "This is for agents; the login of a person does not open it.")
 	errCrossSite    = fault.New(fault.Forbidden, "cross_site", "This request came from another site's page.")
 	errMedia        = fault.New(fault.Invalid, reasonMedia, "Send the body as it is, with Content-Type: application/json.")
 	errTooLarge     = fault.New(fault.TooLarge, "body_too_large", "The body is larger than this route takes.")

@@ -98,7 +98,9 @@ func (db *DB) openPostgres(ctx context.Context, dsn secret.Text) error {
 	db.pools = append(db.pools, pool.Close)
 	db.reader, db.readers, db.writer = pool, pool, pool
 	db.begin = func(ctx context.Context) (transaction, error) {
-		tx, err := pool.BeginTx(ctx, nil)
+		// Each statement sees what is committed by then, whatever the server's
+		// default is: what is confirmed under the audit head depends on it.
+		tx, err := pool.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -59,49 +60,91 @@ func (s *Service) FinishDisconnects(ctx context.Context) error {
 	return nil
 }
 
-// finish revokes upstream, looks whether it took, and shreds the tokens.
+// finish revokes upstream, looks whether it took, and shreds the tokens. The
+// ciphertext leaves the row last: it is the mark of a disconnect that is not
+// finished.
 func (s *Service) finish(ctx context.Context, con id.Connection) (Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
 	c, err := s.Store.Connection(ctx, s.Org, con)
 	if err != nil {
 		return Report{}, err
 	}
 	r := Report{Connection: con, Provider: c.Provider, Account: c.Account,
 		Here: "The connection, its grants and everything that waited for it have ended here; its tokens were destroyed."}
+	access, refresh, shredded := s.peek(ctx, c)
+	if !shredded { // otherwise a crash came after the end was recorded
+		s.goodbye(ctx, c, access, refresh, &r)
+		now := time.Now()
+		err = s.Store.UpdateConnection(ctx, s.Org, con, func(c *Connection) ([]audit.Event, error) {
+			return []audit.Event{connectionEvent(c, "connection.ended", now, map[string]string{
+				"upstream": strconv.FormatBool(r.Upstream.Done), "status": strconv.Itoa(r.Upstream.Status), "scope": r.Upstream.Scope, "probe": r.Probe,
+			})}, nil
+		})
+		if err != nil {
+			return r, err
+		}
+		if err := s.Keys.Shred(ctx, seal.ConnectionKey(con)); err != nil {
+			return r, fmt.Errorf("shred key of %s: %w", con, err)
+		}
+	}
+	return r, s.Store.UpdateConnection(ctx, s.Org, con, func(c *Connection) ([]audit.Event, error) {
+		c.Access, c.Refresh, c.Previous = nil, nil, nil
+		return nil, nil
+	})
+}
+
+// goodbye ends the tokens at the provider and writes into r what was seen. The
+// provider has its own time for that: a slow one keeps no token here.
+func (s *Service) goodbye(ctx context.Context, c *Connection, access, refresh secret.Text, r *Report) {
+	call, cancel := context.WithTimeout(ctx, orElse(s.pace.goodbye, goodbyeTTL))
+	defer cancel()
 	p, err := s.Providers.Find(ctx, c.Provider)
 	if err != nil {
 		r.Upstream.Detail = "The provider is no longer configured, so nothing could be revoked there."
-	} else {
-		access, refresh := s.peek(ctx, c)
-		r.Upstream = s.OAuth.Revoke(ctx, p, access, refresh)
-		r.Probe = s.probe(ctx, p, access)
+		r.Todo = r.Upstream.Detail
+		return
 	}
+	// Some providers are told what to revoke by an access token that still works:
+	// one that has ended is renewed once more for this.
+	now := time.Now()
+	if p.Spec.Revoke.Target == "access" && !refresh.IsZero() && !c.AccessExpiresAt.IsZero() && !now.Before(c.AccessExpiresAt) {
+		if t, err := s.OAuth.Refresh(call, p, refresh, now); err == nil {
+			access = t.Access
+			if !t.Refresh.IsZero() {
+				refresh = t.Refresh
+			}
+		}
+	}
+	r.Upstream = s.revoke(call, p, c, access, refresh)
+	r.Probe = s.probe(call, p, access)
 	if !r.Upstream.Done {
 		r.Todo = r.Upstream.Detail
 	}
-	now := time.Now()
-	err = s.Store.UpdateConnection(ctx, s.Org, con, func(c *Connection) ([]audit.Event, error) {
-		c.Access, c.Refresh, c.Previous = nil, nil, nil
-		return []audit.Event{connectionEvent(c, "connection.ended", now, map[string]string{
-			"upstream": strconv.FormatBool(r.Upstream.Done), "status": strconv.Itoa(r.Upstream.Status), "probe": r.Probe,
-		})}, nil
-	})
+}
+
+// revoke ends tokens of c at the provider, sparing what other connections to
+// the same account hold where that is possible.
+func (s *Service) revoke(ctx context.Context, p *Provider, c *Connection, access, refresh secret.Text) Revocation {
+	end := Ending{Access: access, Refresh: refresh, Pasted: c.Kind == ByPaste}
+	all, err := s.Store.Connections(ctx, s.Org)
 	if err != nil {
-		return r, err
+		s.Log.WarnContext(ctx, "other connections to the account not counted", slog.String("connection", string(c.ID)), slog.Any("error", err))
 	}
-	if err := s.Keys.Shred(ctx, seal.ConnectionKey(con)); err != nil {
-		return r, fmt.Errorf("shred key of %s: %w", con, err)
+	for _, o := range all {
+		if o.ID != c.ID && o.Provider == c.Provider && o.AccountID == c.AccountID && o.Kind == ByCode && o.Status == Active {
+			end.Others++
+		}
 	}
-	return r, nil
+	return s.OAuth.Revoke(ctx, p, end)
 }
 
 // peek opens what tokens there are; a token that cannot be read cannot be
-// revoked either.
-func (s *Service) peek(ctx context.Context, c *Connection) (access, refresh secret.Text) {
+// revoked either. shredded says that their key is gone.
+func (s *Service) peek(ctx context.Context, c *Connection) (access, refresh secret.Text, shredded bool) {
 	var err error
 	if len(c.Access) > 0 {
-		if access, err = s.Keys.Open(ctx, place(c, "access"), c.Access); err != nil {
+		if access, err = s.Keys.Open(ctx, place(c, "access"), c.Access); errors.Is(err, seal.ErrShredded) {
+			return access, refresh, true
+		} else if err != nil {
 			s.Log.ErrorContext(ctx, "token unreadable at disconnect", slog.String("connection", string(c.ID)), slog.Any("error", err))
 		}
 	}
@@ -110,7 +153,7 @@ func (s *Service) peek(ctx context.Context, c *Connection) (access, refresh secr
 			s.Log.ErrorContext(ctx, "token unreadable at disconnect", slog.String("connection", string(c.ID)), slog.Any("error", err))
 		}
 	}
-	return access, refresh
+	return access, refresh, false
 }
 
 // probe asks the identity call with the old token whether it is dead.
@@ -122,7 +165,7 @@ func (s *Service) probe(ctx context.Context, p *Provider, access secret.Text) st
 	switch {
 	case err == nil:
 		return "still_alive"
-	case isRefused(err):
+	case errors.Is(err, errTokenDead):
 		return "dead"
 	}
 	return "unclear"

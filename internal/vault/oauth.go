@@ -45,6 +45,34 @@ var (
 	ErrProtocol  = errors.New("the provider refused")
 )
 
+// busy is a failure with which the provider says when to come back
+// (Retry-After, RFC 9110 §10.2.3).
+type busy struct {
+	err  error
+	wait time.Duration
+}
+
+func (b *busy) Error() string { return b.err.Error() }
+func (b *busy) Unwrap() error { return b.err }
+
+// maxWait bounds how long a provider may keep us away.
+const maxWait = 15 * time.Minute
+
+// whenBack adds to err what the provider says about coming back, if it does.
+func whenBack(err error, res *http.Response, now time.Time) error {
+	said := res.Header.Get("Retry-After")
+	var wait time.Duration
+	if n, parseErr := strconv.ParseUint(said, 10, 31); parseErr == nil {
+		wait = time.Duration(n) * time.Second
+	} else if at, parseErr := http.ParseTime(said); parseErr == nil {
+		wait = at.Sub(now)
+	}
+	if wait <= 0 {
+		return err
+	}
+	return &busy{err, min(wait, maxWait)}
+}
+
 // AuthorizeURL is where the person's browser is sent (RFC 6749 §4.1.1), with
 // PKCE S256 (RFC 7636) unless the provider cannot.
 func (o *OAuth) AuthorizeURL(p *Provider, redirect, state string, verifier secret.Text, scopes []string) (string, error) {
@@ -76,7 +104,11 @@ func (o *OAuth) Refresh(ctx context.Context, p *Provider, refresh secret.Text, n
 	if to == "" {
 		to = p.Spec.Token.URL
 	}
-	return o.token(ctx, p, to, form, now)
+	t, err := o.token(ctx, p, to, form, now)
+	if err == nil && t.ExpiresAt.IsZero() && p.Spec.Refresh.AccessTTL > 0 {
+		t.ExpiresAt = now.Add(p.Spec.Refresh.AccessTTL)
+	}
+	return t, err
 }
 
 // token is the one place where a token endpoint is called. The body of an
@@ -181,6 +213,14 @@ func (s *seconds) UnmarshalJSON(b []byte) error {
 // parseTokens reads an answer before it trusts it: GitHub and Slack report
 // failures with status 200.
 func (p *Provider) parseTokens(res *http.Response, body []byte, now time.Time) (Tokens, error) {
+	// What a failing server says about the grant is not to be believed, and it
+	// may have done its work before it failed.
+	switch {
+	case res.StatusCode >= 500:
+		return Tokens{}, whenBack(fmt.Errorf("%w: %s answered %d", ErrUncertain, p.ID, res.StatusCode), res, now)
+	case res.StatusCode == http.StatusTooManyRequests:
+		return Tokens{}, whenBack(fmt.Errorf("%w: %s answered %d", ErrProtocol, p.ID, res.StatusCode), res, now)
+	}
 	var a tokenAnswer
 	parsed := json.Unmarshal(body, &a) == nil
 	if parsed && a.Error != "" {
@@ -190,8 +230,6 @@ func (p *Provider) parseTokens(res *http.Response, body []byte, now time.Time) (
 		return Tokens{}, fmt.Errorf("%w: %s", ErrProtocol, code(a.Error))
 	}
 	switch {
-	case res.StatusCode >= 500 || res.StatusCode == http.StatusTooManyRequests:
-		return Tokens{}, fmt.Errorf("%w: %s answered %d", ErrProtocol, p.ID, res.StatusCode)
 	case res.StatusCode != http.StatusOK && res.StatusCode != http.StatusCreated:
 		return Tokens{}, fmt.Errorf("%w: %s answered %d", ErrProtocol, p.ID, res.StatusCode)
 	case !parsed || a.AccessToken == "":
@@ -263,7 +301,11 @@ func (o *OAuth) Identity(ctx context.Context, p *Provider, access secret.Text) (
 	}
 	switch {
 	case res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden:
-		return provider.Account{}, nil, fault.New(fault.Invalid, "token_refused", fmt.Sprintf("%s does not accept this token (status %d); check that it was copied whole and has not expired.", p.Spec.Name, res.StatusCode))
+		refused := fault.New(fault.Invalid, "token_refused", fmt.Sprintf("%s does not accept this token (status %d); check that it was copied whole and has not expired.", p.Spec.Name, res.StatusCode))
+		if res.StatusCode == http.StatusUnauthorized {
+			return provider.Account{}, nil, refused.Because(errTokenDead)
+		}
+		return provider.Account{}, nil, refused
 	case res.StatusCode != http.StatusOK:
 		return provider.Account{}, nil, fmt.Errorf("identity call of %s answered %d", p.ID, res.StatusCode)
 	}
@@ -288,22 +330,58 @@ type Revocation struct {
 	Detail string // one sentence for the report
 }
 
-// Revoke asks the provider to end the tokens.
-func (o *OAuth) Revoke(ctx context.Context, p *Provider, access, refresh secret.Text) Revocation {
+// Ending is what a provider is asked to end.
+type Ending struct {
+	Access  secret.Text
+	Refresh secret.Text
+	Pasted  bool // not issued to our client, which therefore cannot revoke it
+	Others  int  // other live connections to the same account through our client
+}
+
+// narrow is r without its effect on other connections to the same account,
+// where the provider has such a way. GitHub's two differ in the last segment.
+func narrow(r provider.Revoke) provider.Revoke {
+	if base, ok := strings.CutSuffix(r.URL, "/grant"); ok && r.Kind == provider.RevokeGitHubGrant {
+		r.Kind, r.URL, r.ScopeOfEffect = provider.RevokeGitHubToken, base+"/token", "token"
+	}
+	return r
+}
+
+// others says what a revocation means for the other connections to an account.
+func others(n int, scope string) string {
+	switch {
+	case n == 0:
+		return ""
+	case scope == "token" && n == 1:
+		return " Another connection here to the same account goes on."
+	case scope == "token":
+		return fmt.Sprintf(" %d other connections here to the same account go on.", n)
+	case n == 1:
+		return " It has no way to end just this one: another connection here to the same account ended with it."
+	}
+	return fmt.Sprintf(" It has no way to end just this one: %d other connections here to the same account ended with it.", n)
+}
+
+// Revoke asks the provider to end the tokens, and no more than them where it
+// can: a revocation may reach everything that user and app have between them.
+func (o *OAuth) Revoke(ctx context.Context, p *Provider, end Ending) Revocation {
 	r := p.Spec.Revoke
-	token := access
-	if r.Target == "refresh" && !refresh.IsZero() {
-		token = refresh
+	if end.Others > 0 {
+		r = narrow(r)
+	}
+	token := end.Access
+	if r.Target == "refresh" && !end.Refresh.IsZero() {
+		token = end.Refresh
 	}
 	switch {
 	case r.Kind == provider.RevokeNone || r.Kind == "":
 		return Revocation{Detail: fmt.Sprintf("%s has no way to revoke a token from outside; end it in your account settings there.", p.Spec.Name)}
 	case token.IsZero():
 		return Revocation{Detail: "There was no token left to revoke."}
-	case p.ClientID == "" && r.Kind != provider.RevokeBearerPost:
+	case (end.Pasted || p.ClientID == "") && r.Kind != provider.RevokeBearerPost:
 		return Revocation{Detail: fmt.Sprintf("This token was pasted, not issued to this server, so only you can revoke it, in your account settings at %s.", p.Spec.Name)}
 	}
-	req, err := revokeRequest(ctx, p, token)
+	req, err := revokeRequest(ctx, p, r, token)
 	if err != nil {
 		return Revocation{Detail: "The revocation request could not be built."}
 	}
@@ -315,15 +393,14 @@ func (o *OAuth) Revoke(ctx context.Context, p *Provider, access, refresh secret.
 	out := Revocation{Scope: r.ScopeOfEffect, Status: res.StatusCode}
 	if res.StatusCode >= 200 && res.StatusCode < 300 {
 		out.Done = true
-		out.Detail = fmt.Sprintf("%s confirmed the revocation.", p.Spec.Name)
+		out.Detail = fmt.Sprintf("%s confirmed the revocation.", p.Spec.Name) + others(end.Others, r.ScopeOfEffect)
 		return out
 	}
 	out.Detail = fmt.Sprintf("%s answered %d to the revocation, so its tokens may still live; end them in your account settings there.", p.Spec.Name, res.StatusCode)
 	return out
 }
 
-func revokeRequest(ctx context.Context, p *Provider, token secret.Text) (*http.Request, error) {
-	r := p.Spec.Revoke
+func revokeRequest(ctx context.Context, p *Provider, r provider.Revoke, token secret.Text) (*http.Request, error) {
 	to := strings.ReplaceAll(r.URL, "{client_id}", url.PathEscape(p.ClientID))
 	build := func(method, kind string, body []byte) (*http.Request, error) {
 		req, err := http.NewRequestWithContext(ctx, method, to, bytes.NewReader(body))
@@ -373,8 +450,6 @@ func revokeRequest(ctx context.Context, p *Provider, token secret.Text) (*http.R
 	}
 }
 
-// isRefused reports whether an identity call failed because of its token.
-func isRefused(err error) bool {
-	f, ok := errors.AsType[*fault.Error](err)
-	return ok && f.Reason == "token_refused"
-}
+// errTokenDead means that an identity call was answered with 401: the token is
+// worth nothing. A 403 does not say that; it may be a rate limit.
+var errTokenDead = errors.New("the token is not accepted")

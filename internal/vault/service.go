@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -26,6 +27,21 @@ type Service struct {
 	Log       *slog.Logger
 
 	flight singleflight.Group
+	pace   pace
+}
+
+// pace is how long things may take; zero fields mean the constants below.
+type pace struct {
+	lease   time.Duration // how long a refresh is its holder's
+	call    time.Duration // how long the provider may take in it
+	goodbye time.Duration // how long the provider may take for a revocation
+}
+
+func orElse(d, usual time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return usual
 }
 
 // Credential is a token for one call, and which token set it is from.
@@ -38,6 +54,10 @@ type Credential struct {
 
 const (
 	leaseTTL = 30 * time.Second
+	// callTTL ends before the lease does, so that a holder who waits for a slow
+	// provider still holds it when the answer comes.
+	callTTL    = 25 * time.Second
+	goodbyeTTL = 30 * time.Second
 	// refreshMargin is how long before its end a token is renewed, unless the
 	// Spec says otherwise.
 	refreshMargin = time.Minute
@@ -93,7 +113,14 @@ func (s *Service) Use(ctx context.Context, con id.Connection, now time.Time) (Cr
 		return Credential{}, err
 	}
 	if s.due(ctx, c, now) {
-		if c, err = s.refresh(ctx, con, c.Generation); err != nil {
+		fresh, err := s.refresh(ctx, con, c.Generation)
+		switch {
+		case err == nil:
+			c = fresh
+		case errors.Is(err, ErrUpstream) && now.Before(c.AccessExpiresAt):
+			// The provider is down and the token that is there has not ended: it is
+			// what the margin is for.
+		default:
 			return Credential{}, err
 		}
 	}
@@ -164,23 +191,24 @@ func (s *Service) due(ctx context.Context, c *Connection, now time.Time) bool {
 // refresh renews the tokens of con beyond generation seen, once for all who
 // ask, in this process and in others. It does not end with its caller.
 func (s *Service) refresh(ctx context.Context, con id.Connection, seen int64) (*Connection, error) {
-	done := s.flight.DoChan(string(con), func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*leaseTTL)
-		defer cancel()
-		return s.refreshOnce(ctx, con, seen)
-	})
-	select {
-	case r := <-done:
-		if r.Err != nil {
-			return nil, r.Err
+	for {
+		done := s.flight.DoChan(string(con), func() (any, error) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*orElse(s.pace.lease, leaseTTL))
+			defer cancel()
+			return s.refreshOnce(ctx, con, seen)
+		})
+		select {
+		case r := <-done:
+			if r.Err != nil {
+				return nil, r.Err
+			}
+			if c := r.Val.(*Connection); c.Generation > seen {
+				return c, nil
+			}
+			// That flight had begun for somebody who saw an older generation.
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
-		c := r.Val.(*Connection)
-		if c.Generation <= seen {
-			return nil, ErrStale
-		}
-		return c, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
 	}
 }
 
@@ -199,7 +227,7 @@ func (s *Service) refreshOnce(ctx context.Context, con id.Connection, seen int64
 		}
 		started := audit.Event{At: time.Now(), Org: s.Org, Verb: "connection.refresh_started", Actor: "system", Object: string(con), Subject: string(c.User),
 			Data: map[string]string{"generation": fmt.Sprint(c.Generation)}}
-		leased, ok, err := s.Store.Lease(ctx, s.Org, con, leaseTTL, []audit.Event{started})
+		leased, ok, err := s.Store.Lease(ctx, s.Org, con, orElse(s.pace.lease, leaseTTL), []audit.Event{started})
 		if err != nil {
 			return nil, err
 		}
@@ -213,12 +241,20 @@ func (s *Service) refreshOnce(ctx context.Context, con id.Connection, seen int64
 			continue
 		}
 		if leased.Generation > seen || leased.Status != Active {
-			if err := s.settle(ctx, leased, func(c *Connection) []audit.Event { return nil }); err != nil {
+			err := s.settle(ctx, leased, func(c *Connection) []audit.Event {
+				c.Attempting = leased.Attempting
+				return nil
+			})
+			if err != nil {
 				return nil, err
 			}
 			continue
 		}
-		return s.attempt(ctx, leased)
+		fresh, err := s.attempt(ctx, leased)
+		if errors.Is(err, ErrStale) {
+			continue // we were too slow; whoever took over has brought tokens, or says why not
+		}
+		return fresh, err
 	}
 }
 
@@ -228,53 +264,90 @@ func (s *Service) refreshOnce(ctx context.Context, con id.Connection, seen int64
 func (s *Service) attempt(ctx context.Context, leased *Connection) (*Connection, error) {
 	p, err := s.Providers.Find(ctx, leased.Provider)
 	if err != nil {
-		return nil, errors.Join(err, s.pause(ctx, leased, false, "provider_gone"))
+		return nil, errors.Join(err, s.pause(ctx, leased, retryAfter, false, "provider_gone"))
 	}
 	present, err := s.Keys.Open(ctx, place(leased, "refresh"), leased.Refresh)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open refresh token of %s: %w", leased.ID, err), s.pause(ctx, leased, false, "unreadable"))
+		return nil, errors.Join(fmt.Errorf("open refresh token of %s: %w", leased.ID, err), s.pause(ctx, leased, retryAfter, false, "unreadable"))
 	}
-	call, cancel := context.WithTimeout(ctx, leaseTTL-5*time.Second)
+	call, cancel := context.WithTimeout(ctx, orElse(s.pace.call, callTTL))
 	defer cancel()
+	used := leased.Refresh
 	t, err := s.OAuth.Refresh(call, p, present, time.Now())
 	if errors.Is(err, ErrGrantDead) && len(leased.Previous) > 0 && (leased.Attempting || !leased.Proven) {
 		// The rotation before this is uncertain: the provider may know only the
 		// other token. Once, and no more.
 		other, openErr := s.Keys.Open(ctx, place(leased, "refresh"), leased.Previous)
 		if openErr == nil {
+			used = leased.Previous
 			t, err = s.OAuth.Refresh(call, p, other, time.Now())
 		}
 	}
 	switch {
 	case err == nil:
-		return s.keep(ctx, leased, t)
+		fresh, err := s.keep(ctx, leased, used, t)
+		if errors.Is(err, ErrRevoked) {
+			s.forfeit(ctx, p, leased, t)
+		}
+		return fresh, err
 	case errors.Is(err, ErrGrantDead):
 		s.Log.WarnContext(ctx, "connection needs its owner", slog.String("connection", string(leased.ID)), slog.Any("error", err))
-		return nil, errors.Join(s.settle(ctx, leased, func(c *Connection) []audit.Event {
+		err := s.settle(ctx, leased, func(c *Connection) []audit.Event {
 			c.Status, c.Why = NeedsReauth, "The provider no longer accepts the stored grant."
 			return []audit.Event{connectionEvent(c, "connection.needs_reauth", time.Now(), map[string]string{"uncertain": fmt.Sprint(leased.Attempting)})}
-		}), ErrNeedsReauth)
+		})
+		if err != nil {
+			return nil, err
+		}
+		return nil, ErrNeedsReauth
 	default:
 		s.Log.WarnContext(ctx, "refresh did not succeed", slog.String("connection", string(leased.ID)), slog.Any("error", err))
-		return nil, errors.Join(ErrUpstream.Because(err), s.pause(ctx, leased, errors.Is(err, ErrUncertain), "provider_failed"))
+		wait := retryAfter
+		if b, ok := errors.AsType[*busy](err); ok {
+			wait = max(wait, b.wait)
+		}
+		// What the store says comes first: a connection that ended meanwhile must
+		// not look as if the provider alone were in the way.
+		if paused := s.pause(ctx, leased, wait, errors.Is(err, ErrUncertain), "provider_failed"); paused != nil {
+			return nil, paused
+		}
+		return nil, ErrUpstream.Because(err)
+	}
+}
+
+// forfeit ends tokens that arrived after their owner had disconnected: nobody
+// will use them, so they should not live on at the provider.
+func (s *Service) forfeit(ctx context.Context, p *Provider, leased *Connection, t Tokens) {
+	call, cancel := context.WithTimeout(ctx, orElse(s.pace.goodbye, goodbyeTTL))
+	defer cancel()
+	r := s.revoke(call, p, leased, t.Access, t.Refresh)
+	err := s.Store.UpdateConnection(ctx, s.Org, leased.ID, func(c *Connection) ([]audit.Event, error) {
+		return []audit.Event{connectionEvent(c, "connection.late_tokens_revoked", time.Now(), map[string]string{
+			"upstream": strconv.FormatBool(r.Done), "status": strconv.Itoa(r.Status),
+		})}, nil
+	})
+	if err != nil {
+		s.Log.ErrorContext(ctx, "late tokens not recorded", slog.String("connection", string(leased.ID)), slog.Any("error", err))
 	}
 }
 
 // keep makes new tokens durable before anybody uses them. The provider has
 // spent the old ones by now, so a database that fails is tried again for as
-// long as the lease holds.
-func (s *Service) keep(ctx context.Context, leased *Connection, t Tokens) (*Connection, error) {
+// long as the lease holds. used is the sealed refresh token that bought them:
+// without rotation it stays the one, with it it is kept until the new one has
+// worked.
+func (s *Service) keep(ctx context.Context, leased *Connection, used []byte, t Tokens) (*Connection, error) {
 	now := time.Now()
 	access, err := s.Keys.Seal(ctx, place(leased, "access"), t.Access)
 	if err != nil {
 		return nil, fmt.Errorf("seal refreshed tokens of %s: %w", leased.ID, err)
 	}
-	refresh, previous := leased.Refresh, leased.Previous
+	refresh, previous := used, []byte(nil)
 	if !t.Refresh.IsZero() {
 		if refresh, err = s.Keys.Seal(ctx, place(leased, "refresh"), t.Refresh); err != nil {
 			return nil, fmt.Errorf("seal refreshed tokens of %s: %w", leased.ID, err)
 		}
-		previous = leased.Refresh
+		previous = used
 	}
 	var kept *Connection
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
@@ -309,29 +382,36 @@ func (s *Service) keep(ctx context.Context, leased *Connection, t Tokens) (*Conn
 	return kept, nil
 }
 
-// pause ends the lease without new tokens.
-func (s *Service) pause(ctx context.Context, leased *Connection, uncertain bool, why string) error {
+// pause ends the lease without new tokens; nobody asks the provider again
+// before wait has passed.
+func (s *Service) pause(ctx context.Context, leased *Connection, wait time.Duration, uncertain bool, why string) error {
 	now := time.Now()
 	return s.settle(ctx, leased, func(c *Connection) []audit.Event {
-		c.RetryAt = now.Add(retryAfter)
+		c.RetryAt = now.Add(wait)
 		c.Attempting = uncertain || leased.Attempting
 		return []audit.Event{connectionEvent(c, "connection.refresh_failed", now, map[string]string{"why": why, "uncertain": fmt.Sprint(uncertain)})}
 	})
 }
 
 // settle ends the lease with a change. A holder whose lease was taken over
-// writes nothing.
+// writes nothing; of a connection that its owner ended meanwhile only the lease
+// ends, and the error says that it is over.
 func (s *Service) settle(ctx context.Context, leased *Connection, change func(*Connection) []audit.Event) error {
-	return s.Store.UpdateConnection(ctx, s.Org, leased.ID, func(c *Connection) ([]audit.Event, error) {
+	var over error
+	err := s.Store.UpdateConnection(ctx, s.Org, leased.ID, func(c *Connection) ([]audit.Event, error) {
 		if c.Fence != leased.Fence {
 			return nil, ErrStale
 		}
 		c.LeaseUntil, c.Attempting = time.Time{}, false
-		if c.Status != Active {
-			return nil, nil // ended meanwhile by its owner
+		if over = usable(c); over != nil {
+			return nil, nil
 		}
 		return change(c), nil
 	})
+	if err != nil {
+		return err
+	}
+	return over
 }
 
 // lost marks a connection whose token died and cannot be renewed.

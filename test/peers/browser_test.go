@@ -36,7 +36,9 @@ func startBrowser(t *testing.T) *browser {
 	}
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), opts...)
+	// Not the test's own context: that is done before a failed test is asked
+	// where it was.
+	ctx, cancel := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), opts...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
@@ -44,7 +46,10 @@ func startBrowser(t *testing.T) *browser {
 	t.Cleanup(cancel)
 	b := &browser{t, ctx}
 	// Tall enough that the button to approve is in view: it arms only there.
-	b.do("open", chromedp.EmulateViewport(1280, 1400), authenticator)
+	// The browser lives as long as the context of the first call.
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 1400), authenticator); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			b.confess()
@@ -90,7 +95,8 @@ func (b *browser) click(selector string) {
 
 func (b *browser) fill(selector, text string) {
 	b.t.Helper()
-	b.do("fill "+selector, chromedp.SetValue(chromedp.CSS(selector), ""), chromedp.SendKeys(chromedp.CSS(selector), text))
+	b.exec(fmt.Sprintf("document.querySelector(%q).select()", selector)) // what stands there is typed over
+	b.do("fill "+selector, chromedp.SendKeys(chromedp.CSS(selector), text))
 }
 
 // until waits until a JavaScript expression is true on the page, whichever

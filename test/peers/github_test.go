@@ -85,7 +85,7 @@ func connectAccount(t *testing.T, s *server, e *emulator, b *browser) {
 	}
 	b.click(`form:has(input[name=login][value=octo]) button`)
 	b.at(s, "/connections?done=connected")
-	if got := b.texts(".conn h2"); len(got) != 1 || !strings.Contains(got[0], "octo") {
+	if got := b.texts(".conn .card-top h2"); len(got) != 1 || got[0] != "octo on GitHub" {
 		t.Fatalf("connected accounts: %q, want one of octo", got)
 	}
 	b.shot("connections")
@@ -161,7 +161,9 @@ func (r *resultOf) UnmarshalJSON(raw []byte) error {
 func askToComment(t *testing.T, agent *client.Client, s *server, b *browser, number int) *api.Action {
 	t.Helper()
 	b.visit(s.url + "/inbox")
-	b.until(`document.querySelector("#inbox-list[data-count='0']")`)
+	// The page asks once when it is connected; from then on it is told.
+	b.exec(`document.querySelector("#inbox-list[data-count='0']").dataset.first = "yes"`)
+	b.until(`document.querySelector("#inbox-list:not([data-first]):not(.htmx-settling)")`)
 	out, err := agent.Submit(t.Context(), api.ActionRequest{
 		Connection: "github", Operation: "github.issues.create_comment",
 		Params: map[string]any{"owner": "octo", "repo": "api", "number": number, "body": said},

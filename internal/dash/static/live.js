@@ -20,6 +20,11 @@
     source.addEventListener("action", (event) => {
       htmx.trigger(document.body, "valetkey:" + JSON.parse(event.data).id);
     });
+    // What happened between the page and this connection is looked up once.
+    source.addEventListener("open", () => {
+      const status = document.querySelector("[data-action]");
+      if (status) htmx.trigger(document.body, "valetkey:" + status.dataset.action);
+    });
     // A session that has ended answers neither the feed nor a part: the page
     // is loaded again, which leads to the login and back here.
     source.addEventListener("error", async () => {

@@ -20,7 +20,7 @@ type Database struct {
 	Engine string // "sqlite" or "postgres"
 	DSN    secret.Text
 	dir    string // where the root key is
-	raw    string // DSN for the driver itself
+	path   string // of the file, on SQLite
 }
 
 // SQLite returns a database in a file of its own.
@@ -28,7 +28,7 @@ func SQLite(t testing.TB) Database {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "test.db")
-	return Database{Engine: "sqlite", DSN: secret.New("sqlite:" + path), dir: dir, raw: "file:" + path + "?_pragma=busy_timeout(5000)"}
+	return Database{Engine: "sqlite", DSN: secret.New("sqlite:" + path), dir: dir, path: path}
 }
 
 // Open opens d with its row key; it is closed when the test ends.
@@ -75,11 +75,11 @@ func (d Database) Replicas(t testing.TB) []*store.DB {
 // Raw opens d past the store, as whoever tampers with it would.
 func (d Database) Raw(t testing.TB) *sql.DB {
 	t.Helper()
-	driver := "pgx"
+	driver, dsn := "pgx", d.DSN.Reveal()
 	if d.Engine == "sqlite" {
-		driver = "sqlite"
+		driver, dsn = "sqlite", "file:"+d.path+"?_pragma=busy_timeout(5000)"
 	}
-	raw, err := sql.Open(driver, d.raw)
+	raw, err := sql.Open(driver, dsn)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,7 @@ func (c *Cluster) Database(t testing.TB) Database {
 			t.Errorf("drop database: %v", err)
 		}
 	})
-	return Database{Engine: "postgres", DSN: secret.New(c.dsn(name)), dir: t.TempDir(), raw: c.dsn(name)}
+	return Database{Engine: "postgres", DSN: secret.New(c.dsn(name)), dir: t.TempDir()}
 }
 
 // Stop ends the server and removes its files.

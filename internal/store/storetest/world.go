@@ -210,7 +210,9 @@ func (w *world) mutations() []mutation {
 		{name: "Revoke", run: func(ctx context.Context, e []audit.Event) error {
 			return agents.Tokens().Revoke(ctx, org, w.token.ID, proofs("revoke"), now, e)
 		}},
-		{name: "Spend", silent: true, run: func(ctx context.Context, _ []audit.Event) error { return agents.Tokens().Spend(ctx, proofs("spend")) }},
+		{name: "Spend", run: func(ctx context.Context, e []audit.Event) error {
+			return agents.Tokens().Spend(ctx, proofs("spend"), e)
+		}},
 		{name: "Refuse", run: func(ctx context.Context, e []audit.Event) error {
 			return agents.Tokens().Refuse(ctx, proofs("refuse"), e)
 		}},
