@@ -7,14 +7,23 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/valetkey/valetkey/internal/agent"
+	"github.com/valetkey/valetkey/internal/approval"
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/broker"
 	"github.com/valetkey/valetkey/internal/cli"
+	"github.com/valetkey/valetkey/internal/grant"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/user"
+	"github.com/valetkey/valetkey/internal/vktest"
 	"github.com/valetkey/valetkey/provider/catalog"
 )
 
@@ -133,6 +142,115 @@ func TestCommands(t *testing.T) {
 	}
 	if n == 0 {
 		t.Error("there are no commands to check")
+	}
+}
+
+// The agent in the shell, as it stands on its page, against a running server.
+func TestAgentScript(t *testing.T) {
+	for _, tool := range []string{"sh", "openssl", "curl", "sed", "awk", "xxd"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is missing", tool)
+		}
+	}
+	all := pages(t)
+	guide := all[slices.IndexFunc(all, func(p page) bool { return p.file == filepath.Join("docs", "agents.md") })]
+	block := func(mark string) string {
+		for _, b := range guide.blocks("sh") {
+			if strings.Contains(b, mark) {
+				return b
+			}
+		}
+		t.Fatalf("agents.md has no block with %q", mark)
+		return ""
+	}
+	w := vktest.New(t)
+	mira := w.Person("mira")
+	con := w.Link(mira, "octocat")
+	issuer, dir := strings.TrimSuffix(w.URL, "/"), t.TempDir()
+	run := func(script string) string {
+		t.Helper()
+		c := exec.CommandContext(t.Context(), "sh", "-c", "set -e\n"+script)
+		c.Dir, c.Env = dir, append(os.Environ(), "ISSUER="+issuer, "USER_ID="+string(mira.User))
+		var out, trouble bytes.Buffer
+		c.Stdout, c.Stderr = &out, &trouble
+		if err := c.Run(); err != nil {
+			t.Fatalf("%v\n%s%s", err, out.String(), trouble.String())
+		}
+		return out.String()
+	}
+	register := func(name, file string) *agent.Agent {
+		t.Helper()
+		public, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		a, _, err := w.App.Agents.Register(t.Context(), agent.Registration{Name: name, Owner: mira.User, Key: public}, now,
+			func(verb, object string, data map[string]string) audit.Event {
+				return mira.Event(verb, object, mira.User, now, data)
+			})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+
+	run(strings.ReplaceAll(block("openssl genpkey"), "valetkey agent add", "true"))
+	bot := register("triage", "triage.pub")
+	w.Grant(mira, bot, con, grant.Broker, []string{"github.issues.*"}, []string{"octo/api"})
+	script := block("# agent.sh")
+	approved := make(chan error, 1)
+	go func() { approved <- approveNext(w, mira) }()
+	out := run(script)
+	if err := <-approved; err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"status":200`, `"state":"succeeded"`, "Looking into it."} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the agent did not print %s:\n%s", want, out)
+		}
+	}
+	if n := w.Sandbox.Count("POST", "/repos/octo/api/issues/1/comments"); n != 1 {
+		t.Errorf("%d comments, want 1", n)
+	}
+
+	functions, _, _ := strings.Cut(script, "TOKEN=$(token)")
+	w.Grant(mira, bot, con, grant.Vend, []string{"*"}, nil)
+	if out := run(functions + block("exchange()") + "exchange"); !strings.Contains(out, `"token_type":"Bearer"`) || !strings.Contains(out, `"scope":"`) {
+		t.Error("the exchange brought no token")
+	}
+
+	run("umask 077\nopenssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out ec.pem\nopenssl pkey -in ec.pem -pubout -out ec.pub")
+	register("curve", "ec.pub")
+	curve := strings.NewReplacer("RS256", "ES256", `openssl dgst -sha256 -sign "$KEY" -binary | b64url`, "es256 | b64url").Replace(functions)
+	for range 4 { // short numbers need their zeros
+		if out := run("AGENT=curve KEY=ec.pem\n" + block("es256()") + curve + "token"); !strings.HasPrefix(out, "vka_") {
+			t.Error("a P-256 key brought no token")
+		}
+	}
+}
+
+// approveNext answers the next question that is open, as its page would.
+func approveNext(w *vktest.World, p user.Principal) error {
+	woken, leave := w.App.Broker.Watch()
+	defer leave()
+	for {
+		ctx := context.Background()
+		open, err := w.App.Broker.Inbox(ctx, p, approval.Open, time.Time{}, 1)
+		if err != nil {
+			return err
+		}
+		if len(open) > 0 {
+			_, err := w.App.Broker.Decide(ctx, p, open[0].Approval.ID, broker.Verdict{
+				Answer: approval.Yes, Seen: open[0].Action.Effect, Level: approval.Approve, Channel: "web",
+			}, time.Now())
+			return err
+		}
+		select {
+		case <-woken:
+		case <-time.After(20 * time.Second):
+			return context.DeadlineExceeded
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ type Refusals struct {
 
 	mu      sync.Mutex
 	sources map[netip.Prefix]*tally
+	unsaid  int // counted, and not written because the store failed
 }
 
 type tally struct {
@@ -119,7 +120,8 @@ func (r *Refusals) Run(ctx context.Context) error {
 
 func (r *Refusals) flush(ctx context.Context, now time.Time) {
 	r.mu.Lock()
-	total, sources := 0, 0
+	total, sources := r.unsaid, 0
+	r.unsaid = 0
 	for key, t := range r.sources {
 		if t.over > 0 {
 			total += t.over
@@ -136,5 +138,8 @@ func (r *Refusals) flush(ctx context.Context, now time.Time) {
 	e := audit.Event{At: now, Org: r.Org, Verb: "refusals.counted", Actor: "system", Data: map[string]string{"count": strconv.Itoa(total), "sources": strconv.Itoa(sources)}}
 	if err := r.Store.Refuse(ctx, nil, []audit.Event{e}); err != nil {
 		r.Log.ErrorContext(ctx, "counted refusals not recorded", slog.Int("count", total), slog.Any("error", err))
+		r.mu.Lock()
+		r.unsaid += total
+		r.mu.Unlock()
 	}
 }

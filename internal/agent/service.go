@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -111,8 +112,9 @@ func (s *Service) lookup(ctx context.Context, client string) (*identity, error) 
 
 // verify checks raw by the keys of the agent that it says it comes from.
 // The returned caller is known as soon as the signature is good, so that a
-// refusal after it can be recorded against the agent.
-func (s *Service) verify(ctx context.Context, raw string, rules func(*Agent) jwt.Rules, from netip.Addr, now time.Time) (Caller, jwt.Claims, error) {
+// refusal after it can be recorded against the agent. use keeps the jti of one
+// kind of token apart from those of the other.
+func (s *Service) verify(ctx context.Context, raw, use string, rules func(*Agent) jwt.Rules, from netip.Addr, now time.Time) (Caller, jwt.Claims, error) {
 	_, issuer, err := jwt.Peek(raw)
 	if err != nil {
 		jwt.DummyVerify(raw)
@@ -139,7 +141,7 @@ func (s *Service) verify(ctx context.Context, raw string, rules func(*Agent) jwt
 	}
 	if claims.ID != "" {
 		// Also of a call that is refused below: one signature is judged once.
-		c.Proofs = []Proof{{c.Agent, r.proof() + claims.ID, claims.ExpiresEffective}}
+		c.Proofs = []Proof{{c.Agent, use + "\x00" + claims.ID, claims.ExpiresEffective}}
 	}
 	return c, claims, admit(who.agent, from)
 }
@@ -167,29 +169,25 @@ func admit(a *Agent, from netip.Addr) error {
 // is the client_id beside it, or "". A Caller is returned with an error when
 // the signature was good and the refusal came after.
 func (s *Service) Assert(ctx context.Context, raw, client string, from netip.Addr, now time.Time) (Caller, error) {
-	c, claims, err := s.verify(ctx, raw, func(*Agent) jwt.Rules { return jwt.ClientAssertion(s.Issuer) }, from, now)
+	c, _, err := s.verify(ctx, raw, "assertion", func(*Agent) jwt.Rules { return jwt.ClientAssertion(s.Issuer) }, from, now)
 	if err != nil {
 		return c, err
 	}
 	if client != "" && client != string(c.Agent) && client != c.Name {
 		return c, fault.New(fault.Invalid, "client_mismatch", "client_id names another client than the assertion does.")
 	}
-	c.Proofs = []Proof{{c.Agent, "assertion\x00" + claims.ID, claims.ExpiresEffective}}
 	return c, nil
 }
 
 // Subject authenticates the subject token of a vault exchange: a JWT by which
 // an agent asks in the name of a user. See auth0-wire.md §10 for the profiles.
 func (s *Service) Subject(ctx context.Context, raw, client string, from netip.Addr, now time.Time) (Caller, error) {
-	c, claims, err := s.verify(ctx, raw, func(a *Agent) jwt.Rules { return jwt.VaultSubject(s.Issuer, a.Profile != Compat2025) }, from, now)
+	c, claims, err := s.verify(ctx, raw, "subject", func(a *Agent) jwt.Rules { return jwt.VaultSubject(s.Issuer, a.Profile != Compat2025) }, from, now)
 	if err != nil {
 		return c, err
 	}
 	if client != "" && client != string(c.Agent) && client != c.Name {
 		return c, fault.New(fault.Invalid, "client_mismatch", "client_id names another client than the subject token does.")
-	}
-	if claims.ID != "" {
-		c.Proofs = []Proof{{c.Agent, "subject\x00" + claims.ID, claims.ExpiresEffective}}
 	}
 	c.Subject, c.AuditContext = id.User(claims.Subject), claims.AuditContext
 	return c, nil
@@ -297,9 +295,13 @@ func (s *Service) Register(ctx context.Context, r Registration, now time.Time, l
 	if len(r.Sources) == 0 {
 		r.Sources = Loopback()
 	}
+	sources, err := mergeSources(nil, r.Sources)
+	if err != nil {
+		return nil, nil, err
+	}
 	a := &Agent{
 		Org: s.Org, ID: id.NewAgent(), Name: r.Name, Owner: r.Owner, Profile: r.Profile, Status: Active,
-		Sources: r.Sources, CreatedAt: now, Version: 1,
+		Sources: sources, CreatedAt: now, Version: 1,
 	}
 	k, err := newKey(a, r.Key, r.Alg, now)
 	if err != nil {
@@ -385,15 +387,11 @@ func (s *Service) SetStatus(ctx context.Context, a id.Agent, to Status, log func
 // Allow adds networks from which an agent may call.
 func (s *Service) Allow(ctx context.Context, a id.Agent, from []netip.Prefix, log func(verb, object string, data map[string]string) audit.Event) error {
 	return s.Store.UpdateAgent(ctx, s.Org, a, func(a *Agent) ([]audit.Event, error) {
-		for _, p := range from {
-			known := false
-			for _, have := range a.Sources {
-				known = known || have == p
-			}
-			if !known {
-				a.Sources = append(a.Sources, p)
-			}
+		sources, err := mergeSources(a.Sources, from)
+		if err != nil {
+			return nil, err
 		}
+		a.Sources = sources
 		return []audit.Event{log("agent.sources_changed", string(a.ID), map[string]string{"sources": joinPrefixes(a.Sources)})}, nil
 	})
 }
@@ -419,6 +417,31 @@ func (s *Service) Find(ctx context.Context, ref string) (*Agent, error) {
 		return nil, ErrUnknown
 	}
 	return s.Store.ByName(ctx, s.Org, ref)
+}
+
+// maxSources is how many networks an agent may call from.
+const maxSources = 30
+
+// mergeSources adds networks to those that are there. An address is compared
+// as IPv4 wherever it is one, so networks are kept in that form too: one
+// written as ::ffff:0:0/96 would otherwise match nobody.
+func mergeSources(have, add []netip.Prefix) ([]netip.Prefix, error) {
+	out := slices.Clone(have)
+	for _, p := range add {
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		if !p.IsValid() || p.Addr().Is4In6() {
+			return nil, fault.New(fault.Invalid, "bad_source", "That is not a network; write one as 203.0.113.7/32 or 2001:db8::/48.")
+		}
+		if p = p.Masked(); !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	if len(out) > maxSources {
+		return nil, fault.New(fault.Invalid, "bad_source", fmt.Sprintf("An agent may call from at most %d networks; name a larger one.", maxSources))
+	}
+	return out, nil
 }
 
 func joinPrefixes(ps []netip.Prefix) string {

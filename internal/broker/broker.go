@@ -41,8 +41,9 @@ type Broker struct {
 	Egress   *egress.Client
 	Logger   *slog.Logger
 
-	waiters waiters
-	running inflight
+	authority authority
+	waiters   waiters
+	running   inflight
 }
 
 // Log is the reading side of the audit log, which is also the outbox.
@@ -195,7 +196,7 @@ func (b *Broker) submitOnce(ctx context.Context, c agent.Caller, ask Ask, now ti
 	if level, asked := j.asks(); asked {
 		return b.hold(ctx, c, a, req, j, level, epoch, now)
 	}
-	return b.inline(ctx, c, a, req, p, j, epoch, now)
+	return b.inline(ctx, c, a, req, con, p, j, epoch, now)
 }
 
 // freeze makes the action: from here on nothing about it changes but its state.
@@ -247,7 +248,7 @@ func (a Ask) check() error {
 // connection finds what an agent means by ref, among the connections that it
 // holds a grant for. Anything else, foreign or missing, is the same refusal.
 func (b *Broker) connection(ctx context.Context, c agent.Caller, ref string) (*vault.Connection, error) {
-	grants, err := b.Grants.OfAgent(ctx, b.Org, c.Agent)
+	grants, err := b.grantsOf(ctx, c.Agent)
 	if err != nil {
 		return nil, err
 	}
@@ -283,7 +284,7 @@ func (b *Broker) connection(ctx context.Context, c agent.Caller, ref string) (*v
 
 // Connections lists what an agent may use, with the grants that let it.
 func (b *Broker) Connections(ctx context.Context, c agent.Caller, now time.Time) ([]Usable, error) {
-	grants, err := b.Grants.OfAgent(ctx, b.Org, c.Agent)
+	grants, err := b.grantsOf(ctx, c.Agent)
 	if err != nil {
 		return nil, err
 	}

@@ -47,8 +47,9 @@ func (b *Broker) claimLoop(ctx context.Context) {
 	var busy sync.Map // actions that this process is at
 	var wait sync.WaitGroup
 	defer wait.Wait()
+	woken, leave := b.waiters.join(approvals)
+	defer leave()
 	for ctx.Err() == nil {
-		woken := b.Log.Woken()
 		b.expire(ctx, time.Now())
 		due, err := b.Queue.Approved(ctx, b.Org, 4*maxConcurrency)
 		if err != nil && ctx.Err() == nil {
@@ -322,7 +323,7 @@ func (b *Broker) collect(ctx context.Context, a *action.Action, r *ready) (*kept
 
 // learned tells the vault what an answer says about the token.
 func (b *Broker) learned(ctx context.Context, con id.Connection, cred vault.Credential, status int) {
-	if status == http.StatusUnauthorized {
+	if status == http.StatusUnauthorized || cred.Proven {
 		return
 	}
 	if err := b.Vault.Worked(ctx, con, cred.Generation); err != nil {

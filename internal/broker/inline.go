@@ -30,8 +30,8 @@ type Answer struct {
 
 // inline performs a permitted action at once. Its intent is durable before the
 // first byte leaves; its outcome is recorded when the answer is closed.
-func (b *Broker) inline(ctx context.Context, c agent.Caller, a *action.Action, req *action.Request, p *vault.Provider, j *judgement, epoch int64, now time.Time) (Outcome, error) {
-	cred, err := b.Vault.Use(ctx, a.Connection, now)
+func (b *Broker) inline(ctx context.Context, c agent.Caller, a *action.Action, req *action.Request, con *vault.Connection, p *vault.Provider, j *judgement, epoch int64, now time.Time) (Outcome, error) {
+	cred, err := b.Vault.UseOf(ctx, con, now)
 	if err != nil {
 		return Outcome{}, err
 	}

@@ -189,12 +189,15 @@ func (b *Broker) judge(ctx context.Context, s subject, con *vault.Connection, p 
 // granted finds a live grant that covers the request. The refusal is that of
 // the grant that comes closest.
 func (b *Broker) granted(ctx context.Context, who id.Agent, con *vault.Connection, m *provider.Match, now time.Time) error {
-	grants, err := b.Grants.ForUse(ctx, b.Org, who, con.ID)
+	grants, err := b.grantsOf(ctx, who)
 	if err != nil {
 		return err
 	}
 	refusal := error(grant.ErrNone)
 	for _, g := range grants {
+		if g.Connection != con.ID {
+			continue
+		}
 		if g.User != con.User {
 			continue // the connection changed hands: what its former owner allowed is void
 		}
@@ -223,7 +226,7 @@ func (b *Broker) alive(ctx context.Context, con *vault.Connection) error {
 	default:
 		return vault.ErrRevoked
 	}
-	owner, err := b.Users.User(ctx, b.Org, con.User)
+	owner, err := b.person(ctx, con.User)
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func (b *Broker) vend(ctx context.Context, c agent.Caller, ask VendAsk, now time
 	if level, asked := j.asks(); asked {
 		return b.vendHeld(ctx, c, con, m, j, level, epoch, now)
 	}
-	cred, err := b.Vault.Use(ctx, con.ID, now)
+	cred, err := b.Vault.UseOf(ctx, con, now)
 	if err != nil {
 		return nil, Outcome{}, err
 	}
@@ -215,7 +215,7 @@ func (b *Broker) vendHeld(ctx context.Context, c agent.Caller, con *vault.Connec
 	if err := b.approver(ctx, h.Approval.DecidedBy, h, now); err != nil {
 		return nil, Outcome{}, err
 	}
-	cred, err := b.Vault.Use(ctx, con.ID, now)
+	cred, err := b.Vault.UseOf(ctx, con, now)
 	if err != nil {
 		return nil, Outcome{}, err
 	}

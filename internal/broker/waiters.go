@@ -16,8 +16,11 @@ type waiters struct {
 	all map[string]map[chan struct{}]bool
 }
 
-// everything is the object of those who wait for any event.
-const everything = ""
+// What stands for more than one object.
+const (
+	everything = ""          // any event about anything
+	approvals  = "approvals" // an action was approved
+)
 
 // join returns a channel that gets a value after each event about object,
 // however many happen before it is read.
@@ -56,10 +59,16 @@ func (w *waiters) wake(object string) {
 // Watch returns a channel that gets a value after events of any kind.
 func (b *Broker) Watch() (woken <-chan struct{}, leave func()) { return b.waiters.join(everything) }
 
+// followPause is how often the log is read at the most: when commits come
+// thick, reading what several of them brought costs hardly more than reading
+// one. The first after a quiet moment is read at once.
+const followPause = 2 * time.Millisecond
+
 // follow reads the log from its present end and wakes who waits.
 func (b *Broker) follow(ctx context.Context) {
 	next := int64(-1)
 	for ctx.Err() == nil {
+		pause := time.After(followPause)
 		woken := b.Log.Woken()
 		if err := b.catchUp(ctx, &next); err != nil && ctx.Err() == nil {
 			b.Logger.ErrorContext(ctx, "following the log", slog.Any("error", err))
@@ -68,6 +77,10 @@ func (b *Broker) follow(ctx context.Context) {
 		case <-ctx.Done():
 		case <-woken:
 		case <-time.After(claimPoll):
+		}
+		select {
+		case <-ctx.Done():
+		case <-pause:
 		}
 	}
 }
@@ -94,6 +107,9 @@ func (b *Broker) catchUp(ctx context.Context, next *int64) error {
 func (b *Broker) dispatch(events []audit.Event) {
 	for _, e := range events {
 		b.waiters.wake(e.Object)
+		if e.Verb == "action.approved" {
+			b.waiters.wake(approvals)
+		}
 	}
 	b.waiters.wake(everything)
 }

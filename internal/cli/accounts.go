@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -272,8 +273,12 @@ func (r *run) operations(all []api.Operation) error {
 		case o.Read:
 			risk += ", read"
 		}
-		var params []string
+		// What stands in the path is a parameter, too.
+		params := placeholders(o.Path)
 		for _, p := range o.Params {
+			if slices.Contains(params, p.Name) {
+				continue
+			}
 			name := p.Name
 			if !p.Required {
 				name = "[" + name + "]"
@@ -283,6 +288,22 @@ func (r *run) operations(all []api.Operation) error {
 		rows = append(rows, []string{cell(o.Name, 60), risk, cell(o.Title, 60), cell(strings.Join(params, " "), 70)})
 	}
 	return r.table("There are no operations.", []string{"OPERATION", "RISK", "WHAT IT DOES", "PARAMETERS"}, rows)
+}
+
+// placeholders are the names in a path template.
+func placeholders(path string) []string {
+	var out []string
+	for {
+		_, rest, ok := strings.Cut(path, "{")
+		if !ok {
+			return out
+		}
+		name, after, ok := strings.Cut(rest, "}")
+		if !ok {
+			return out
+		}
+		out, path = append(out, strings.TrimSuffix(name, "...")), after
+	}
 }
 
 type grantCommand struct {

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -77,7 +79,8 @@ type callCommand struct {
 	Body   string   `placeholder:"TEXT|@FILE" help:"Of a raw request: sent byte for byte. @- reads standard input."`
 
 	Note           string `help:"A word to the approver; it counts for nothing."`
-	IdempotencyKey string `placeholder:"KEY" help:"Names the intent: a repeat with the same key attaches to the action."`
+	IdempotencyKey string `placeholder:"KEY" xor:"again" help:"Names the intent. Made of the request if left out: the same call again attaches to the action that waits, or has just ended."`
+	Again          bool   `xor:"again" help:"Ask afresh, even if the same call waits or has just ended."`
 	Await          bool   `help:"If a person has to approve first, wait for the end."`
 	Stream         bool   `help:"Stream the answer, of any size. Waits as --await does."`
 	Output         string `short:"o" placeholder:"FILE" help:"Write the answer's body to a file."`
@@ -103,6 +106,9 @@ func (c *callCommand) Run(r *run) error {
 		if req.Connection, err = usual(r.ctx, cl, c.Operation); err != nil {
 			return err
 		}
+	}
+	if req.IdempotencyKey == "" && !c.Again {
+		req.IdempotencyKey = intent(req)
 	}
 	if c.Stream {
 		r.progress("Waiting…")
@@ -170,6 +176,19 @@ func (c *callCommand) request(r *run) (api.ActionRequest, error) {
 		req.Headers = nil
 	}
 	return req, nil
+}
+
+// intent names what a call is for after the call itself. A program that calls
+// again, because it was told to wait or was started anew, gets the action that
+// is there; nobody is asked twice.
+func intent(req api.ActionRequest) string {
+	req.Note = "" // says nothing about what is done
+	raw, err := json.Marshal(req)
+	if err != nil {
+		return "" // then each call is an intent of its own
+	}
+	sum := sha256.Sum256(raw)
+	return "cli-" + hex.EncodeToString(sum[:16])
 }
 
 // usual is the connection of an operation when none is named: that at the

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/valetkey/valetkey/api"
@@ -22,7 +24,8 @@ type doctorCommand struct {
 }
 
 // Run looks at what can be seen from outside: settings, files, limits. If a
-// server runs here, its own look at itself is added.
+// server runs here, it is asked how it sees itself, and its settings are those
+// that are looked at: it may have been started with others than these.
 func (c *doctorCommand) Run(r *run) error {
 	x := &examination{now: time.Now()}
 	cfg, sources, err := r.settings(&c.serverFlags)
@@ -31,28 +34,41 @@ func (c *doctorCommand) Run(r *run) error {
 	}
 	if err != nil {
 		x.failed("config", judge(err).problem.Detail, "Correct the setting.")
-	} else {
-		x.ok("config", "The settings fit together.")
-		x.config(&cfg, r.configFile())
-		if !c.Offline {
-			c.ask(r, &cfg, x)
-		}
+		return c.show(r, api.Doctor{Checks: x.checks, Config: completed(&cfg, sources)})
 	}
-	out := api.Doctor{OK: true, Checks: x.checks, Config: completed(&cfg, sources)}
-	for _, k := range out.Checks {
-		out.OK = out.OK && k.Status != failedCheck
-	}
-	if r.json {
-		if err := r.print(out); err != nil {
+	x.ok("config", "The settings fit together.")
+	out := api.Doctor{Config: completed(&cfg, sources)}
+	var theirs api.Doctor
+	if !c.Offline {
+		if theirs, err = c.ask(r, x); err != nil {
 			return err
 		}
-	} else if err := r.diagnosis(out); err != nil {
-		return err
 	}
-	if !out.OK {
-		return quiet{exitFailed}
+	if len(theirs.Config) > 0 {
+		out.Config = theirs.Config
+		adopt(&cfg, theirs.Config)
 	}
-	return nil
+	x.config(&cfg, r.configFile())
+	x.merge(theirs.Checks)
+	out.Checks = x.checks
+	return c.show(r, out)
+}
+
+func (c *doctorCommand) show(r *run, d api.Doctor) error {
+	d.OK = true
+	for _, k := range d.Checks {
+		d.OK = d.OK && k.Status != failedCheck
+	}
+	var err error
+	if r.json {
+		err = r.print(d)
+	} else {
+		err = r.diagnosis(d)
+	}
+	if err == nil && !d.OK {
+		err = quiet{exitFailed}
+	}
+	return err
 }
 
 func (r *run) configFile() string {
@@ -62,46 +78,64 @@ func (r *run) configFile() string {
 	return r.getenv("VALETKEY_CONFIG")
 }
 
-// ask adds what the running server says about itself.
-func (c *doctorCommand) ask(r *run, cfg *config.Config, x *examination) {
+// ask asks the running server, if there is one.
+func (c *doctorCommand) ask(r *run, x *examination) (api.Doctor, error) {
 	to, err := r.reach()
-	if err != nil {
+	if judge0(err) == exitUnavailable {
 		x.warn("server", "No server is running here.", "Start it with 'valetkey serve'.")
-		return
+		return api.Doctor{}, nil
+	}
+	if err != nil {
+		return api.Doctor{}, err
 	}
 	d, err := get[api.Doctor](r.ctx, to, "v1/admin/doctor", nil)
-	if err != nil {
-		v := judge(err)
-		if v.code == exitUnavailable {
-			x.warn("server", v.problem.Detail, "")
-		} else {
-			x.failed("server", v.problem.Detail, "")
-		}
-		return
+	switch v := judge0(err); {
+	case errors.Is(err, context.Canceled):
+		return d, err
+	case v == exitUnavailable:
+		x.warn("server", judge(err).problem.Detail, "")
+	case v != exitOK:
+		x.failed("server", judge(err).problem.Detail, "")
+	default:
+		x.ok("server", "It answers.")
 	}
-	x.ok("server", "It answers.")
+	return d, nil
+}
+
+// adopt takes the settings that a server runs with.
+func adopt(cfg *config.Config, theirs []api.Config) {
+	known := map[string]setting{}
+	for _, s := range allSettings() {
+		known[s.name] = s
+	}
+	known["trusted-proxies"] = known["trusted-proxy"]
+	for _, t := range theirs {
+		s, ok := known[t.Name]
+		switch {
+		case t.Name == "data":
+			cfg.Data = t.Value
+		case !ok || t.Name == "db":
+		case t.Value == "":
+			_ = s.set(cfg, []string{""}) // a list is refused and stays empty
+		default:
+			_ = s.set(cfg, strings.Fields(t.Value))
+		}
+	}
+}
+
+// merge adds what a server found, unless it was found here, too.
+func (x *examination) merge(theirs []api.Check) {
 	have := map[string]bool{}
 	for _, k := range x.checks {
 		have[k.Name] = true
 	}
-	compat := false
-	for _, k := range d.Checks {
-		compat = compat || k.Name == compatCheck
-		if !have[k.Name] {
-			x.checks = append(x.checks, k)
+	for _, k := range theirs {
+		same := have[k.Name]
+		for _, mine := range x.checks {
+			same = same || len(k.Detail) > 60 && strings.HasPrefix(mine.Detail, k.Detail[:60])
 		}
-	}
-	if compat {
-		return
-	}
-	agents, err := list[api.Agent](r.ctx, to, "v1/admin/agents", nil)
-	if err != nil {
-		return // the server said why above, if it matters
-	}
-	for _, a := range agents.Items {
-		if a.Profile != "strict" {
-			x.warn(compatCheck, fmt.Sprintf("%s has profile %s: its tokens may be replayed within a minute, and it proves less of who it is.", cell(a.Name, 63), a.Profile),
-				fmt.Sprintf("When its program signs as 'strict' asks: valetkey agent profile %s strict", a.Name))
+		if !same {
+			x.checks = append(x.checks, k)
 		}
 	}
 }
@@ -110,8 +144,6 @@ const (
 	okCheck     = "ok"
 	warnCheck   = "warning"
 	failedCheck = "failed"
-
-	compatCheck = "agent_profiles"
 )
 
 // examination collects checks.

@@ -94,8 +94,8 @@ func (r *run) serverToUse() (string, error) {
 		return "", err
 	}
 	if _, err := os.Stat(cfg.Socket()); err == nil {
-		if u := publicURL(cfg); u != "" {
-			return u, nil
+		if to, err := r.reach(); err == nil && to.public != "" {
+			return to.public, nil
 		}
 	}
 	path, err := loginPath(r.getenv)

@@ -276,6 +276,9 @@ func (p *softwarePerson) unfreeze(ctx context.Context, freeze string) error {
 	return err
 }
 
+// glance is how often it is looked whether somebody has done their part.
+const glance = 300 * time.Millisecond
+
 // humanPerson is somebody who follows the links that are printed.
 type humanPerson struct{ d *demo }
 
@@ -293,7 +296,7 @@ func (p *humanPerson) asks(ctx context.Context, what, link string, cond func() (
 			return err
 		}
 		p.d.progress("    Waiting for you… %s", time.Since(began).Round(time.Second))
-		if !sleep(ctx, time.Second) {
+		if !sleep(ctx, glance) {
 			return ctx.Err()
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/valetkey/valetkey/api"
 	"github.com/valetkey/valetkey/internal/config"
 )
 
@@ -120,6 +121,11 @@ func (r *run) reach() (*remote, error) {
 		}
 	}
 	if socket != nil {
+		// The server knows better where browsers reach it than the settings of
+		// this command do.
+		if s, err := get[api.Status](r.ctx, socket, "v1/admin/status", nil); err == nil && s.PublicURL != "" {
+			socket.public = s.PublicURL
+		}
 		return socket, nil
 	}
 	person, err := r.asPerson()

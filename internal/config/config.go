@@ -86,6 +86,10 @@ func Load(path string, base Config) (Config, error) {
 	if err := dec.Decode(&base); err != nil && !errors.Is(err, io.EOF) {
 		return base, fault.New(fault.Invalid, "bad_config", fmt.Sprintf("The configuration file %s is not valid: %v.", path, err))
 	}
+	// What stands behind a second "---" would look set and do nothing.
+	if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return base, fault.New(fault.Invalid, "bad_config", fmt.Sprintf("The configuration file %s holds more than one document.", path))
+	}
 	return base, nil
 }
 
@@ -102,7 +106,7 @@ func (c *Config) Check() error {
 		return bad("The data directory %q is not usable.", c.Data)
 	}
 	u, err := url.Parse(c.PublicURL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
 		return bad("--public-url must look like https://valetkey.example.com, with nothing after the host.")
 	}
 	c.PublicURL = u.Scheme + "://" + strings.ToLower(u.Host) + "/"
@@ -129,6 +133,14 @@ func (c *Config) Check() error {
 	}
 	if c.CheckpointSink == "" {
 		c.CheckpointSink = filepath.Clean(c.Data) + "-checkpoints"
+	}
+	if c.CheckpointSink, err = filepath.Abs(c.CheckpointSink); err != nil {
+		return bad("The checkpoint sink %q is not usable.", c.CheckpointSink)
+	}
+	// Whoever restores or replaces the data directory must not take the proof of
+	// what it held along with it.
+	if in, err := filepath.Rel(c.Data, c.CheckpointSink); err == nil && in != ".." && !strings.HasPrefix(in, ".."+string(filepath.Separator)) {
+		return bad("--checkpoint-sink must lie outside the data directory %s, best on another disk.", c.Data)
 	}
 	return nil
 }

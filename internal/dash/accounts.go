@@ -280,7 +280,7 @@ func (s *Server) disconnected(ctx context.Context, c *call) (reply, error) {
 	}
 	here := []ReportItem{
 		{Status: "done", Text: "Nothing here uses this account any more", Note: s.lost(ctx, n, con.ID)},
-		{Status: "done", Text: "Our copy of the tokens was destroyed", Note: "The key that sealed them was deleted, so backups cannot open them either."},
+		{Status: "done", Text: "Our copy of the tokens was destroyed", Note: "The key that sealed them was deleted here. A backup from before today still holds both, sealed by the root key."},
 	}
 	if !finished {
 		here = here[:1]

@@ -113,7 +113,6 @@ func (s *Server) oneConnection(ctx context.Context, con *vault.Connection) (api.
 // pasteToken is POST /v1/admin/connections.
 func (s *Server) pasteToken(ctx context.Context, p user.Principal, c *call, in api.ConnectionRequest) (created[api.Connection], error) {
 	token := secret.New(in.Token)
-	in.Token = ""
 	owner, err := s.ownerOf(ctx, p, in.User)
 	if err != nil {
 		return created[api.Connection]{}, err
@@ -198,7 +197,6 @@ func baseView(b provider.Base) *api.BaseURLs {
 // setProvider is PUT /v1/admin/providers/{id}. What is left out keeps its value.
 func (s *Server) setProvider(ctx context.Context, p user.Principal, c *call, in api.ProviderRequest) (api.Provider, error) {
 	clientSecret := secret.New(in.ClientSecret)
-	in.ClientSecret = ""
 	if err := p.MayManage(); err != nil {
 		return api.Provider{}, err
 	}

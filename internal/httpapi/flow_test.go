@@ -305,3 +305,30 @@ func TestLeaving(t *testing.T) {
 		t.Errorf("alive while leaving: %d", a.status)
 	}
 }
+
+// An action that ran and brought no answer is a problem that names it, with its
+// state as the reason: the same for a raw answer.
+func TestNoAnswer(t *testing.T) {
+	w := newWorld(t).furnish()
+	w.Sandbox.DropAnswers("/repos/octo/api/issues", 100)
+	for _, path := range []string{"/v1/actions", "/v1/actions?stream=1"} {
+		before := w.size()
+		p := w.send(w.agent(), "POST", path, listIssues).problem(t)
+		if p.Status != 502 || p.Reason != "unknown" && p.Reason != "failed" || !strings.HasPrefix(p.Action, "act_") {
+			t.Errorf("%s: %+v", path, p)
+		}
+		if n := w.refusals(before); n != 0 {
+			t.Errorf("%s was recorded as %d refusals; it is an outcome", path, n)
+		}
+	}
+}
+
+// What is not JSON, or says that it is and is not, comes in base64.
+func TestAnswersThatAreNotJSON(t *testing.T) {
+	w := newWorld(t).furnish()
+	w.Sandbox.RedirectTo("/repos/octo/api/issues", "https://elsewhere.test/")
+	got := into[api.ActionResult](t, w.send(w.agent(), "POST", "/v1/actions", listIssues))
+	if got.Status/100 != 3 || got.Body != nil && got.BodyBase64 != nil || got.Headers["Location"] == nil {
+		t.Errorf("a redirect is a result, and is not followed: %+v", got)
+	}
+}

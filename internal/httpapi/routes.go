@@ -122,6 +122,15 @@ func (s *Server) Patterns() []string {
 	return out
 }
 
+// Parameters lists the query parameters of each route.
+func (s *Server) Parameters() map[string][]string {
+	out := map[string][]string{}
+	for _, r := range s.routes() {
+		out[r.pattern] = append([]string{}, r.query...)
+	}
+	return out
+}
+
 // none is the body of a request that has none.
 type none struct{}
 

@@ -298,18 +298,26 @@ func (w *world) raw(req *http.Request, by who) answer {
 	return answer{res.StatusCode, res.Header, b}
 }
 
-// conforms holds an exchange against the OpenAPI document: the request if it was
-// not refused for its form, and every answer.
+// conforms holds an exchange against the OpenAPI document.
 func (w *world) conforms(method, path string, body any, a answer) {
+	w.t.Helper()
+	if err := w.nonconforming(method, path, body, a); err != nil {
+		w.t.Errorf("%s %s, answered %d, is not in the document: %v", method, path, a.status, err)
+	}
+}
+
+// nonconforming says what in an exchange is not in the document: a request that
+// was served, or any answer.
+func (w *world) nonconforming(method, path string, body any, a answer) error {
 	w.t.Helper()
 	req := w.request(who{}, method, path, body)
 	req.URL.Scheme, req.URL.Host, req.Host = "", "", ""
 	route, params, err := w.router.FindRoute(req)
 	if err != nil {
-		if a.status != http.StatusNotFound && a.status != http.StatusMethodNotAllowed {
-			w.t.Errorf("%s %s is not in the document: %v", method, path, err)
+		if a.status == http.StatusNotFound || a.status == http.StatusMethodNotAllowed {
+			return nil
 		}
-		return
+		return err
 	}
 	in := &openapi3filter.RequestValidationInput{
 		Request: req, PathParams: params, Route: route,
@@ -317,17 +325,15 @@ func (w *world) conforms(method, path string, body any, a answer) {
 	}
 	if a.status/100 == 2 {
 		if err := openapi3filter.ValidateRequest(w.t.Context(), in); err != nil {
-			w.t.Errorf("%s %s was served and is not in the document: %v", method, path, err)
+			return err
 		}
 	}
 	if strings.HasSuffix(path, "/response") || strings.Contains(path, "stream=1") && a.status == 200 {
-		return // the upstream's
+		return nil // the upstream's
 	}
 	out := &openapi3filter.ResponseValidationInput{RequestValidationInput: in, Status: a.status, Header: a.header, Options: in.Options}
 	out.SetBodyBytes(a.body)
-	if err := openapi3filter.ValidateResponse(w.t.Context(), out); err != nil {
-		w.t.Errorf("%s %s answered %d, which is not in the document: %v", method, path, a.status, err)
-	}
+	return openapi3filter.ValidateResponse(w.t.Context(), out)
 }
 
 func (w *world) client() *http.Client { return http.DefaultClient }

@@ -226,7 +226,7 @@ func (k Key) PEM() string {
 // and underscores.
 func ValidKID(s string) bool {
 	for _, c := range []byte(s) {
-		if !isBase64URL(c) {
+		if !base64URL[c] {
 			return false
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -218,6 +219,10 @@ func (s *Service) Connection(ctx context.Context, p user.Principal, ref string) 
 			hits = append(hits, c)
 		}
 	}
+	// Who sees everybody's things still means their own by a short name.
+	if own := slices.DeleteFunc(slices.Clone(hits), func(c *vault.Connection) bool { return c.User != p.User }); len(own) > 0 {
+		hits = own
+	}
 	switch len(hits) {
 	case 0:
 		return nil, vault.ErrUnknown
@@ -354,9 +359,13 @@ type Provider struct {
 	Secret secret.Text
 }
 
-// SetProvider registers our client at a provider.
+// SetProvider registers our client at a provider. Its addresses say where
+// everybody's tokens are sent, so it takes a fresh touch of the passkey.
 func (s *Service) SetProvider(ctx context.Context, p user.Principal, set Provider, now time.Time) error {
 	if err := p.MayManage(); err != nil {
+		return err
+	}
+	if err := p.Fresh(now); err != nil {
 		return err
 	}
 	return s.Providers.Set(ctx, set.Registration, set.Secret, s.CheckURL, now, logger(p, "", now))
@@ -384,7 +393,7 @@ func (s *Service) Freeze(ctx context.Context, p user.Principal, kind freeze.Kind
 func (s *Service) target(ctx context.Context, p user.Principal, kind freeze.Kind, ref string) (owner id.User, target string, err error) {
 	switch kind {
 	case freeze.Agent:
-		a, err := s.Agents.Find(ctx, ref)
+		a, _, err := s.Agent(ctx, p, ref)
 		if err != nil {
 			return "", "", err
 		}

@@ -50,6 +50,7 @@ type Credential struct {
 	Generation int64
 	ExpiresAt  time.Time // zero when the provider names no end
 	Scopes     []string
+	Proven     bool // the token has worked before
 }
 
 const (
@@ -109,11 +110,17 @@ func (s *Service) Use(ctx context.Context, con id.Connection, now time.Time) (Cr
 	if err != nil {
 		return Credential{}, err
 	}
+	return s.UseOf(ctx, c, now)
+}
+
+// UseOf is [Service.Use] for who has just read the connection, and judged by
+// what stands in it.
+func (s *Service) UseOf(ctx context.Context, c *Connection, now time.Time) (Credential, error) {
 	if err := usable(c); err != nil {
 		return Credential{}, err
 	}
 	if s.due(ctx, c, now) {
-		fresh, err := s.refresh(ctx, con, c.Generation)
+		fresh, err := s.refresh(ctx, c.ID, c.Generation)
 		switch {
 		case err == nil:
 			c = fresh
@@ -169,7 +176,7 @@ func (s *Service) open(ctx context.Context, c *Connection) (Credential, error) {
 	if err != nil {
 		return Credential{}, fmt.Errorf("open token of %s: %w", c.ID, err)
 	}
-	return Credential{Token: t, Generation: c.Generation, ExpiresAt: c.AccessExpiresAt, Scopes: c.Scopes}, nil
+	return Credential{Token: t, Generation: c.Generation, ExpiresAt: c.AccessExpiresAt, Scopes: c.Scopes, Proven: c.Proven}, nil
 }
 
 // due says whether c must be refreshed before it is used.

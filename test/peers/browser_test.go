@@ -32,7 +32,7 @@ func startBrowser(t *testing.T) *browser {
 		}
 	}
 	if path == "" {
-		lacking(t, "chromium", "it is not installed; on Debian: apt-get install chromium")
+		lacking(t, "chromium", "Chromium is not installed; on Debian: apt-get install chromium")
 	}
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
@@ -47,7 +47,7 @@ func startBrowser(t *testing.T) *browser {
 	b := &browser{t, ctx}
 	// Tall enough that the button to approve is in view: it arms only there.
 	// The browser lives as long as the context of the first call.
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 1400), authenticator); err != nil {
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 900), authenticator); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -119,6 +119,13 @@ func (b *browser) until(expression string) {
 	}
 }
 
+// fetched waits until the page has fetched a part of itself, and it stands.
+func (b *browser) fetched(part, selector string) {
+	b.t.Helper()
+	b.until(fmt.Sprintf(`performance.getEntriesByType("resource").some(e => e.name.endsWith(%q))`, part))
+	b.until(fmt.Sprintf(`document.querySelector(%q)`, selector+":not(.htmx-request, .htmx-swapping, .htmx-settling)"))
+}
+
 // at waits until the browser is at a path of s.
 func (b *browser) at(s *server, path string) {
 	b.t.Helper()
@@ -160,6 +167,7 @@ func (b *browser) shot(name string) {
 	if dir == "" {
 		return
 	}
+	b.until("document.getAnimations().every(a => a.playState === 'finished')")
 	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 	if err != nil {
 		b.t.Fatalf("picture %s: %v", name, err)

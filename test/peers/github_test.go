@@ -44,7 +44,7 @@ func testGitHub(t *testing.T, node, binary string) {
 	readIssues(t, s, key, number)
 	held := askToComment(t, agent, s, b, number)
 	approve(t, s, e, b, held, number)
-	seeComment(t, agent, e, held, number)
+	seeComment(t, agent, s, e, b, held, number)
 
 	disconnect(t, s, b)
 	seeRefusal(t, agent, s, e, key, number)
@@ -125,18 +125,17 @@ func newClient(t *testing.T, s *server, keyFile string) *client.Client {
 func readIssues(t *testing.T, s *server, key string, number int) {
 	t.Helper()
 	var got []issue
-	s.json(t, &resultOf{t, &got}, "", listArgs(s, key)...)
+	s.json(t, &resultOf{t, &got}, "", listArgs(s, key, "api")...)
 	if want := []issue{{number, title}}; !cmp.Equal(got, want) {
 		t.Fatalf("issues read: %v, want %v", got, want)
 	}
-	p := s.refused(t, 3, "call", "github.issues.list", "--server", s.url, "--client-id", "triage", "--key", key, "-f", "owner=octo", "-f", "repo=other")
-	if p.Detail == "" {
-		t.Errorf("a read outside the grant is refused without a word: %+v", p)
+	if p := s.refused(t, 3, listArgs(s, key, "other")...); p.Reason != "resource_not_granted" {
+		t.Errorf("a read outside the grant: %+v", p)
 	}
 }
 
-func listArgs(s *server, key string) []string {
-	return []string{"call", "github.issues.list", "--server", s.url, "--client-id", "triage", "--key", key, "-f", "owner=octo", "-f", "repo=api"}
+func listArgs(s *server, key, repo string) []string {
+	return []string{"call", "github.issues.list", "-c", "github", "--server", s.url, "--client-id", "triage", "--key", key, "-f", "owner=octo", "-f", "repo=" + repo}
 }
 
 // resultOf decodes the answer inside an action's result.
@@ -162,8 +161,7 @@ func askToComment(t *testing.T, agent *client.Client, s *server, b *browser, num
 	t.Helper()
 	b.visit(s.url + "/inbox")
 	// The page asks once when it is connected; from then on it is told.
-	b.exec(`document.querySelector("#inbox-list[data-count='0']").dataset.first = "yes"`)
-	b.until(`document.querySelector("#inbox-list:not([data-first]):not(.htmx-settling)")`)
+	b.fetched("/inbox/list", "#inbox-list[data-count='0']")
 	out, err := agent.Submit(t.Context(), api.ActionRequest{
 		Connection: "github", Operation: "github.issues.create_comment",
 		Params: map[string]any{"owner": "octo", "repo": "api", "number": number, "body": said},
@@ -214,12 +212,10 @@ func approve(t *testing.T, s *server, e *emulator, b *browser, held *api.Action,
 	b.until(`document.querySelector("button.approve").disabled === false`)
 	b.shot("action")
 	b.click("button.approve")
-	b.until(`document.querySelector(".outcome.succeeded")`)
-	b.shot("approved")
 }
 
-// seeComment asks GitHub, and the agent, what became of it.
-func seeComment(t *testing.T, agent *client.Client, e *emulator, held *api.Action, number int) {
+// seeComment asks the agent, GitHub and the page what became of it.
+func seeComment(t *testing.T, agent *client.Client, s *server, e *emulator, b *browser, held *api.Action, number int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -235,6 +231,11 @@ func seeComment(t *testing.T, agent *client.Client, e *emulator, held *api.Actio
 	if d := cmp.Diff([]comment{want}, e.comments(t, number)); d != "" {
 		t.Fatalf("comments at GitHub (-want +got):\n%s", d)
 	}
+	b.visit(s.url + "/actions/" + held.ID)
+	if got := b.text(".outcome"); !strings.Contains(got, "HTTP 201") || !strings.Contains(got, "GitHub accepted the request") {
+		t.Errorf("the page tells of it: %s", got)
+	}
+	b.shot("approved")
 }
 
 // disconnect ends the connection. The emulator cannot revoke a token, and the
@@ -276,10 +277,12 @@ func seeRefusal(t *testing.T, agent *client.Client, s *server, e *emulator, key 
 		Params: map[string]any{"owner": "octo", "repo": "api", "number": number, "body": said},
 	})
 	refused, ok := errors.AsType[*client.Error](err)
-	if !ok || refused.Status/100 != 4 || refused.Detail == "" {
+	if !ok || refused.Status != 404 || refused.Reason != "connection_not_found" {
 		t.Errorf("a comment after the end: %v, want a refusal", err)
 	}
-	s.refused(t, 4, listArgs(s, key)...)
+	if p := s.refused(t, 4, listArgs(s, key, "api")...); p.Reason != "connection_not_found" {
+		t.Errorf("a read after the end: %+v", p)
+	}
 	if n := len(e.comments(t, number)); n != 1 {
 		t.Errorf("%d comments at GitHub, want the one", n)
 	}

@@ -47,9 +47,9 @@ func lacking(t *testing.T, kind, format string, args ...any) {
 	t.Helper()
 	what := fmt.Sprintf(format, args...)
 	if slices.Contains(strings.Split(os.Getenv("VALETKEY_REQUIRE"), ","), kind) {
-		t.Fatalf("%s are required: %s", kind, what)
+		t.Fatalf("VALETKEY_REQUIRE names %s: %s", kind, what)
 	}
-	t.Skipf("SKIPPED, %s are not tried here: %s", kind, what)
+	t.Skipf("SKIPPED for want of %s: %s", kind, what)
 }
 
 // needNode returns the path of Node, whose packages are installed as pinned.

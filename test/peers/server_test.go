@@ -86,6 +86,14 @@ func (s *server) setProvider(t *testing.T, e *emulator) {
 
 func (s *server) redirectURI() string { return s.url + "/connect/github/callback" }
 
+// events counts what the audit log says of one kind, by one actor.
+func (s *server) events(t *testing.T, verb, actor string) int {
+	t.Helper()
+	var page api.Page[api.Event]
+	s.json(t, &page, "", "audit", "tail", "--verb", verb, "--actor", actor)
+	return len(page.Items)
+}
+
 // keeps fails the test if a secret stands in a file of the server or in what
 // it printed.
 func (s *server) keeps(t *testing.T, secrets ...string) {

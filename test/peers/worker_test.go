@@ -71,6 +71,9 @@ func testWorker(t *testing.T, node, binary string) {
 				t.Errorf("answer %d brings a refresh token", i)
 			}
 		}
+		if n := s.events(t, "token.vended", "agent:"+old.id); n != 2 {
+			t.Errorf("%d of 2 uses are in the log", n)
+		}
 	})
 	t.Run("without a vend grant", func(t *testing.T) {
 		a := idle.send(t, 1).Answers[0]
@@ -86,11 +89,14 @@ func testWorker(t *testing.T, node, binary string) {
 		if !strings.HasPrefix(a.Headers["content-type"], "application/json") || a.Headers["www-authenticate"] != "" {
 			t.Errorf("the refusal has headers that clients stumble over: %v", a.Headers)
 		}
-		// auth0-era clients show the description and nothing else: it has to name
+		// Clients of that time show the description and nothing else: it has to name
 		// what is missing.
 		words, _ := a.Data["error_description"].(string)
 		if a.Data["error"] == "" || !strings.Contains(words, "jti") {
 			t.Errorf("refused with %v, which does not name the missing jti", a.Data)
+		}
+		if n := s.events(t, "exchange.refused", "agent:"+strict.id); n != 1 {
+			t.Errorf("%d events about the refusal, want one", n)
 		}
 	})
 	// A token that was vended is the worker's; here it stays sealed.
@@ -99,8 +105,8 @@ func testWorker(t *testing.T, node, binary string) {
 
 // worker is a registered agent and the program that it is.
 type worker struct {
-	node, name string
-	env        []string
+	node, name, id string
+	env            []string
 }
 
 func newWorker(t *testing.T, s *server, node string, pki authority, user, name, profile string) *worker {
@@ -124,7 +130,7 @@ func newWorker(t *testing.T, s *server, node string, pki authority, user, name, 
 	if a.Profile != profile || len(a.Keys) != 1 || profile == "compat-2025" && len(a.Warnings) == 0 {
 		t.Fatalf("registered as %+v", a)
 	}
-	return &worker{node, name, []string{
+	return &worker{node, name, a.ID, []string{
 		"NODE_EXTRA_CA_CERTS=" + pki.root, "ISSUER=" + s.url + "/", "CLIENT_ID=" + a.ID, "CREDENTIAL_ID=" + a.Keys[0].ID,
 		"KEY_FILE=" + file, "SUBJECT=" + user,
 	}}
