@@ -122,5 +122,9 @@ type BaseURLs struct {
 	RevokeURL    string   `json:"revoke_url,omitempty"`   // RFC 7009
 	Issuer       string   `json:"issuer,omitempty"`       // OpenID Connect discovery
 	IdentityURL  string   `json:"identity_url,omitempty"` // answers who the account is
-	Style        string   `json:"style,omitempty"`        // "rest", "rpc" or "graphql": what an unlisted request means
+	// IdentityID and IdentityLabel name the members of that answer that hold the
+	// account's unchanging id and what people call it; nested ones with dots.
+	IdentityID    string `json:"identity_id,omitempty"`
+	IdentityLabel string `json:"identity_label,omitempty"`
+	Style         string `json:"style,omitempty"` // "rest", "rpc" or "graphql": what an unlisted request means
 }

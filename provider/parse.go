@@ -2,6 +2,7 @@ package provider
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -140,7 +141,12 @@ func (s *Spec) WithBase(b Base) (*Spec, error) {
 		if !s.Template {
 			return nil, fmt.Errorf("provider %s: only a template takes single endpoints", s.ID)
 		}
+		// What the operator does not say is as the template has it.
+		was := c.Identity
 		c.Identity = b.Identity
+		c.Identity.ID = cmp.Or(b.Identity.ID, was.ID)
+		c.Identity.Label = cmp.Or(b.Identity.Label, was.Label)
+		c.Identity.Tenant = cmp.Or(b.Identity.Tenant, was.Tenant)
 	}
 	if len(b.Scopes) > 0 {
 		c.Auth.DefaultScopes = slices.Clone(b.Scopes)

@@ -211,6 +211,7 @@ func (a *App) services() error {
 		Guard: &egress.Guard{AllowInternal: a.Config.AllowInternal}, Internal: a.Providers.InternalHost, AllowHTTP: a.Providers.InternalHost,
 		UserAgent: "valetkey", MaxResponse: broker.MaxAnswer, Log: a.Log,
 	})
+	a.Providers.Web = a.Egress.HTTPClient
 	oauth := &vault.OAuth{Client: a.Egress}
 	a.Vault = &vault.Service{Org: org, Store: a.DB.Connections(), Keys: a.Keys, Providers: a.Providers, OAuth: oauth, Log: a.Log}
 	a.Connect = &connect.Service{

@@ -163,7 +163,7 @@ func (b *Broker) submit(ctx context.Context, c agent.Caller, ask Ask, now time.T
 }
 
 func (b *Broker) submitOnce(ctx context.Context, c agent.Caller, ask Ask, now time.Time) (Outcome, error) {
-	epoch, err := b.Store.Epoch(ctx)
+	epoch, err := b.now(ctx)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -197,6 +197,15 @@ func (b *Broker) submitOnce(ctx context.Context, c agent.Caller, ask Ask, now ti
 		return b.hold(ctx, c, a, req, j, level, epoch, now)
 	}
 	return b.inline(ctx, c, a, req, con, p, j, epoch, now)
+}
+
+// now is the epoch to judge under, with the freezes as of it.
+func (b *Broker) now(ctx context.Context) (int64, error) {
+	epoch, err := b.Store.Epoch(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return epoch, b.Freezes.Sync(ctx, b.Org, epoch)
 }
 
 // freeze makes the action: from here on nothing about it changes but its state.

@@ -115,7 +115,7 @@ func (b *Broker) approver(ctx context.Context, who id.User, h Held, now time.Tim
 		return ErrNotApprover
 	}
 	is := func(name string) bool {
-		return name == string(u.ID) || name == u.Name || name == "role:"+string(u.Role) || owns && name == "owner"
+		return name == string(u.ID) || name == u.Name || name == "role:"+string(u.Role) || owns && name == "connection-owner"
 	}
 	if !j.decision.MayApprove(is) {
 		return ErrNotApprover

@@ -132,7 +132,7 @@ func (b *Broker) prepare(ctx context.Context, h Held) (*ready, error) {
 
 func (b *Broker) prepareOnce(ctx context.Context, h Held) (*ready, error) {
 	now := time.Now()
-	epoch, err := b.Store.Epoch(ctx)
+	epoch, err := b.now(ctx)
 	if err != nil {
 		return nil, err
 	}

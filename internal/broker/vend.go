@@ -62,7 +62,7 @@ func (b *Broker) Vend(ctx context.Context, c agent.Caller, ask VendAsk, now time
 }
 
 func (b *Broker) vend(ctx context.Context, c agent.Caller, ask VendAsk, now time.Time) (*Vended, Outcome, error) {
-	epoch, err := b.Store.Epoch(ctx)
+	epoch, err := b.now(ctx)
 	if err != nil {
 		return nil, Outcome{}, err
 	}

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -99,13 +100,19 @@ func (b *Broker) catchUp(ctx context.Context, next *int64) error {
 		if err != nil || len(events) == 0 {
 			return err
 		}
-		b.dispatch(events)
+		b.dispatch(ctx, events)
 		*next += int64(len(events))
 	}
 }
 
-func (b *Broker) dispatch(events []audit.Event) {
+func (b *Broker) dispatch(ctx context.Context, events []audit.Event) {
 	for _, e := range events {
+		if strings.HasPrefix(e.Verb, "freeze.") {
+			// Another replica may have thrown it: what is in flight here must end.
+			if _, err := b.now(ctx); err != nil && ctx.Err() == nil {
+				b.Logger.ErrorContext(ctx, "reading freezes", slog.Any("error", err))
+			}
+		}
 		b.waiters.wake(e.Object)
 		if e.Verb == "action.approved" {
 			b.waiters.wake(approvals)

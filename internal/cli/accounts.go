@@ -56,6 +56,8 @@ type providerSet struct {
 	RevokeURL         string   `placeholder:"URL" help:"RFC 7009."`
 	Issuer            string   `placeholder:"URL" help:"OpenID Connect issuer."`
 	IdentityURL       string   `placeholder:"URL" help:"Answers who an account is."`
+	IdentityID        string   `name:"identity-id" placeholder:"MEMBER" help:"Where that answer has the account's unchanging id: id, or data.id."`
+	IdentityLabel     string   `placeholder:"MEMBER" help:"Where it has what people call the account."`
 	Style             string   `enum:"rest,rpc,graphql," default:"" placeholder:"rest|rpc|graphql" help:"What an unlisted request means there."`
 	Internal          *bool    `negatable:"" help:"Its hosts may be on your own network; the server's --allow-internal must agree."`
 }
@@ -64,9 +66,10 @@ func (c *providerSet) Run(r *run) error {
 	req := api.ProviderRequest{Spec: c.Spec, ClientID: c.ClientID, Internal: c.Internal}
 	base := api.BaseURLs{
 		API: c.API, Web: c.Web, AuthorizeURL: c.AuthorizeURL, TokenURL: c.TokenURL, TokenAuth: c.TokenAuth,
-		RevokeURL: c.RevokeURL, Issuer: c.Issuer, IdentityURL: c.IdentityURL, Style: c.Style,
+		RevokeURL: c.RevokeURL, Issuer: c.Issuer, IdentityURL: c.IdentityURL,
+		IdentityID: c.IdentityID, IdentityLabel: c.IdentityLabel, Style: c.Style,
 	}
-	if len(c.API) > 0 || c.Web+c.AuthorizeURL+c.TokenURL+c.TokenAuth+c.RevokeURL+c.Issuer+c.IdentityURL+c.Style != "" {
+	if len(c.API) > 0 || c.Web+c.AuthorizeURL+c.TokenURL+c.TokenAuth+c.RevokeURL+c.Issuer+c.IdentityURL+c.IdentityID+c.IdentityLabel+c.Style != "" {
 		req.Base = &base
 	}
 	var clientSecret secret.Text

@@ -110,7 +110,10 @@ func TestExitCodes(t *testing.T) {
 		{"unavailable", problem(503, "audit_unavailable"), "POST", exitUnavailable},
 		{"internal", problem(500, "internal"), "POST", exitFailed},
 		{"a page of something else", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }, "GET", exitUnavailable},
-		{"a redirect", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Location", "https://evil.example/"); w.WriteHeader(307) }, "POST", exitUnavailable},
+		{"a redirect", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "https://evil.example/")
+			w.WriteHeader(307)
+		}, "POST", exitUnavailable},
 		{"a page that is no JSON", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") }, "GET", exitUnavailable},
 		{"an answer that is lost", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "POST", exitUnknown},
 		{"a look whose answer is lost", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "GET", exitUnavailable},

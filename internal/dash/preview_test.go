@@ -29,7 +29,7 @@ var (
 
 // previewServer serves the fixtures as the real server would serve pages.
 func previewServer(t testing.TB, r *dash.Renderer, more ...func(*http.ServeMux)) *httptest.Server {
-	mux := http.NewServeMux()
+	mux, leaving := http.NewServeMux(), make(chan struct{})
 	for _, add := range more {
 		add(mux)
 	}
@@ -48,11 +48,14 @@ func previewServer(t testing.TB, r *dash.Renderer, more ...func(*http.ServeMux))
 	mux.HandleFunc("GET /events/inbox", func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.(http.Flusher).Flush()
-		<-req.Context().Done()
+		select {
+		case <-req.Context().Done():
+		case <-leaving: // a browser may come back while the server closes
+		}
 	})
 	mux.HandleFunc("GET /welcome/rows", func(w http.ResponseWriter, req *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	srv := httptest.NewServer(mux)
-	t.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
+	t.Cleanup(func() { close(leaving); srv.CloseClientConnections(); srv.Close() })
 	return srv
 }
 

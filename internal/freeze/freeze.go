@@ -72,6 +72,7 @@ type Switch struct {
 	unwritten map[id.Freeze]bool // in force, and not in the database as far as we know
 	journaled int64              // number of the newest of our journal entries
 	moves     int                // counts changes of the sets above
+	epoch     int64              // of the authority that active was read under, see Sync
 }
 
 // journalKind marks our entries in the journal.
@@ -245,6 +246,34 @@ func (s *Switch) Active() []Freeze {
 		out = append(out, f)
 	}
 	return out
+}
+
+// Sync reads the freezes again when authority has moved since they were read:
+// another replica may have thrown or lifted one. What it finds thrown is told
+// to Thrown, so that calls in flight here are cancelled too.
+func (s *Switch) Sync(ctx context.Context, org id.Org, epoch int64) error {
+	s.mu.RLock()
+	known := s.epoch == epoch
+	had := make(map[id.Freeze]bool, len(s.active))
+	for f := range s.active {
+		had[f] = true
+	}
+	s.mu.RUnlock()
+	if known {
+		return nil
+	}
+	if err := s.Refresh(ctx, org); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.epoch = epoch
+	s.mu.Unlock()
+	for _, f := range s.Active() {
+		if !had[f.ID] && s.Thrown != nil {
+			s.Thrown(f)
+		}
+	}
+	return nil
 }
 
 // Refresh takes over what the database says, and keeps what this process froze

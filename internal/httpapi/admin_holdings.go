@@ -224,7 +224,7 @@ func (s *Server) setProvider(ctx context.Context, p user.Principal, c *call, in 
 	if b := in.Base; b != nil {
 		set.Base = provider.Base{
 			API: b.API, Web: b.Web, AuthorizeURL: b.AuthorizeURL, TokenURL: b.TokenURL, TokenAuth: b.TokenAuth, RevokeURL: b.RevokeURL,
-			Issuer: b.Issuer, Identity: provider.Identity{URL: b.IdentityURL}, Style: provider.Style(b.Style),
+			Issuer: b.Issuer, Identity: provider.Identity{URL: b.IdentityURL, ID: b.IdentityID, Label: b.IdentityLabel}, Style: provider.Style(b.Style),
 		}
 	}
 	if err := s.Manage.SetProvider(ctx, p, manage.Provider{Registration: set, Secret: clientSecret}, c.now); err != nil {

@@ -104,9 +104,11 @@ func (s *Service) goodbye(ctx context.Context, c *Connection, access, refresh se
 		return
 	}
 	// Some providers are told what to revoke by an access token that still works:
-	// one that has ended is renewed once more for this.
+	// one that has ended is renewed once more for this, unless somebody is at it
+	// already, who will find that the connection is over and end what they bring.
 	now := time.Now()
-	if p.Spec.Revoke.Target == "access" && !refresh.IsZero() && !c.AccessExpiresAt.IsZero() && !now.Before(c.AccessExpiresAt) {
+	ended := !c.AccessExpiresAt.IsZero() && !now.Before(c.AccessExpiresAt)
+	if p.Spec.Revoke.Target == "access" && !refresh.IsZero() && ended && now.After(c.LeaseUntil) {
 		if t, err := s.OAuth.Refresh(call, p, refresh, now); err == nil {
 			access = t.Access
 			if !t.Refresh.IsZero() {

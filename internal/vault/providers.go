@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -24,10 +25,13 @@ type Providers struct {
 	Store   RegistrationStore
 	Keys    *seal.Keyring
 	Epoch   func(context.Context) (int64, error)
+	// Web is the guarded way out, for discovery documents.
+	Web func() *http.Client
 
-	mu    sync.Mutex
-	epoch int64
-	known map[string]*Provider
+	joining string // a host that is just being registered as internal
+	mu      sync.Mutex
+	epoch   int64
+	known   map[string]*Provider
 }
 
 // Provider is a Spec at its addresses, with our client there.
@@ -161,6 +165,9 @@ func (p *Providers) Set(ctx context.Context, r Registration, clientSecret secret
 	if r.Provider == "" {
 		r.Provider = spec.ID
 	}
+	if err := p.discover(ctx, spec, &r); err != nil {
+		return err
+	}
 	made, err := at(spec, &r)
 	if err != nil {
 		return fault.New(fault.Invalid, "bad_provider", "These addresses do not make a usable provider: "+err.Error()+".")
@@ -190,6 +197,9 @@ func (p *Providers) Set(ctx context.Context, r Registration, clientSecret secret
 func (p *Providers) InternalHost(host string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.joining != "" && strings.EqualFold(p.joining, host) {
+		return true
+	}
 	for _, k := range p.known {
 		if !k.Internal {
 			continue

@@ -150,8 +150,14 @@ func (w *World) Person(name string) user.Principal {
 // Link connects the sandbox account login for p, over the consent page.
 func (w *World) Link(p user.Principal, login string) *vault.Connection {
 	w.t.Helper()
+	return w.LinkAt(p, "github", login)
+}
+
+// LinkAt is Link at another provider that is the sandbox, too.
+func (w *World) LinkAt(p user.Principal, name, login string) *vault.Connection {
+	w.t.Helper()
 	ctx := w.t.Context()
-	to, err := w.App.Connect.Begin(ctx, p, "github", nil, "", time.Now())
+	to, err := w.App.Connect.Begin(ctx, p, name, nil, "", time.Now())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -159,7 +165,7 @@ func (w *World) Link(p user.Principal, login string) *vault.Connection {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	con, err := w.App.Connect.Complete(ctx, p, ParseCallback(w.t, "github", back), time.Now())
+	con, err := w.App.Connect.Complete(ctx, p, ParseCallback(w.t, name, back), time.Now())
 	if err != nil {
 		w.t.Fatal(err)
 	}
