@@ -159,7 +159,7 @@ func (l *lab) onTarget(name string, what load) (sample, error) {
 	what.addr, what.pid = l.ready.Addr, l.target.pid()
 	var reply targetReply
 	if l.profile != "" {
-		if err := l.target.ask(targetRequest{Profile: filepath.Join(l.profile, name+".cpu.pprof")}, &reply); err != nil {
+		if err := l.target.ask(targetRequest{Profile: filepath.Join(l.profile, name)}, &reply); err != nil {
 			return sample{}, err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+	"strings"
 	"time"
 
 	"github.com/valetkey/valetkey/internal/agent"
@@ -53,7 +54,7 @@ type targetReady struct {
 
 // targetRequest is what the target does besides serving.
 type targetRequest struct {
-	Profile string   // write a CPU profile to this file until the next request with another; "-" ends it
+	Profile string   // begin a CPU profile, to be written to files of this name; "-" ends it
 	Deny    []string // answer no to these actions, one after the other
 }
 
@@ -199,22 +200,24 @@ func (t *target) answer(ctx context.Context, r targetRequest) (targetReply, erro
 	return reply, nil
 }
 
-// profile ends the profile that runs and starts the next.
-func (t *target) profile(file string) error {
-	if t.prof != nil {
-		pprof.StopCPUProfile()
-		if err := t.prof.Close(); err != nil {
+// profile starts a CPU profile, or ends the one that runs. What was allocated
+// since the start of the process is written beside it.
+func (t *target) profile(name string) error {
+	if name != "-" {
+		f, err := os.Create(name + ".cpu.pprof")
+		if err != nil {
 			return err
 		}
-		t.prof = nil
+		t.prof = f
+		return pprof.StartCPUProfile(f)
 	}
-	if file == "-" {
-		return nil
+	pprof.StopCPUProfile()
+	if err := t.prof.Close(); err != nil {
+		return err
 	}
-	f, err := os.Create(file)
+	f, err := os.Create(strings.TrimSuffix(t.prof.Name(), ".cpu.pprof") + ".allocs.pprof")
 	if err != nil {
 		return err
 	}
-	t.prof = f
-	return pprof.StartCPUProfile(f)
+	return errors.Join(pprof.Lookup("allocs").WriteTo(f, 0), f.Close())
 }

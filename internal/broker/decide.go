@@ -40,6 +40,12 @@ func (b *Broker) Decide(ctx context.Context, p user.Principal, ap id.Approval, v
 	if len(v.Reason) > MaxReason {
 		return Held{}, fault.New(fault.Invalid, "reason_too_long", fmt.Sprintf("The reason may have at most %d bytes.", MaxReason))
 	}
+	if v.Answer == approval.Yes && v.Level >= approval.StepUp {
+		// Whoever calls us may be wrong about presence; the evidence cannot be.
+		if err := b.present(ctx, p.User, h.Approval, v.Evidence); err != nil {
+			return Held{}, b.refusedPerson(ctx, p, h, err, now)
+		}
+	}
 	d := approval.Decider{User: p.User, Channel: v.Channel, Level: v.Level, Evidence: v.Evidence}
 	err = b.Store.Move(ctx, b.Org, h.Action.ID, Move{Epoch: -1, Apply: func(a *action.Action, pr *approval.Approval) ([]audit.Event, *approval.Approval, error) {
 		if pr.ID != ap {
@@ -61,6 +67,11 @@ func (b *Broker) Decide(ctx context.Context, p user.Principal, ap id.Approval, v
 		return Held{}, b.refusedPerson(ctx, p, h, err, now)
 	}
 	return b.Queue.ByApproval(ctx, b.Org, ap)
+}
+
+// present verifies that who's passkey was touched for this very approval.
+func (b *Broker) present(ctx context.Context, who id.User, p *approval.Approval, evidence []byte) error {
+	return user.CheckEvidence(ctx, b.Users.Passkeys(), b.Org, who, evidence, p.Digest(approval.Yes))
 }
 
 func deniedWhy(reason string) string {

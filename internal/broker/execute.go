@@ -164,6 +164,14 @@ func (b *Broker) prepareOnce(ctx context.Context, h Held) (*ready, error) {
 	if err := b.approver(ctx, h.Approval.DecidedBy, h, now); err != nil {
 		return nil, b.end(ctx, h, fault.From(err).Reason, err)
 	}
+	if h.Approval.Level >= approval.StepUp {
+		if err := b.present(ctx, h.Approval.DecidedBy, h.Approval, h.Approval.Evidence); err != nil {
+			if f := fault.From(err); f.Kind == fault.Internal || f.Kind == fault.Unavailable {
+				return nil, err
+			}
+			return nil, b.end(ctx, h, "evidence_missing", err)
+		}
+	}
 	level, asked := j.asks()
 	if j.match.Operation != h.Action.Operation || j.amount != h.Action.Amount || asked && level > h.Approval.Level {
 		return nil, b.reask(ctx, h, j, max(level, approval.Approve), epoch, now)

@@ -215,6 +215,11 @@ func (b *Broker) vendHeld(ctx context.Context, c agent.Caller, con *vault.Connec
 	if err := b.approver(ctx, h.Approval.DecidedBy, h, now); err != nil {
 		return nil, Outcome{}, err
 	}
+	if h.Approval.Level >= approval.StepUp {
+		if err := b.present(ctx, h.Approval.DecidedBy, h.Approval, h.Approval.Evidence); err != nil {
+			return nil, Outcome{}, err
+		}
+	}
 	cred, err := b.Vault.UseOf(ctx, con, now)
 	if err != nil {
 		return nil, Outcome{}, err

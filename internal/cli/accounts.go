@@ -305,7 +305,7 @@ func placeholders(path string) []string {
 		if !ok {
 			return out
 		}
-		out, path = append(out, strings.TrimSuffix(name, "...")), after
+		out, path = append(out, strings.TrimRight(name, ".+*")), after
 	}
 }
 

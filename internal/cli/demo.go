@@ -27,7 +27,7 @@ type demoCommand struct {
 // and says at each step what is asserted. It succeeds only if every assertion
 // held, and removes all that it made.
 func (c *demoCommand) Run(r *run) (err error) {
-	dir, err := os.MkdirTemp("", "valetkey-demo-")
+	dir, err := os.MkdirTemp(r.getenv("TMPDIR"), "valetkey-demo-")
 	if err != nil {
 		return fmt.Errorf("make a directory for the demo: %w", err)
 	}

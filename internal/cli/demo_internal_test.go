@@ -3,12 +3,14 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/valetkey/valetkey/api"
 	"github.com/valetkey/valetkey/secret"
@@ -19,12 +21,14 @@ var link = regexp.MustCompile(`^\s*(http://localhost:\d+/)(\S*)$`)
 // The demo with a person: everything that it asks for is done by following the
 // links that it prints, and nothing else.
 func TestDemoWithPerson(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir())
-	t.Setenv("DISPLAY", "")
+	t.Parallel() // it waits as people do
+	tmp := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
 	out, w := io.Pipe()
 	code := make(chan int, 1)
 	go func() {
-		code <- Run(t.Context(), []string{"demo"}, environment(nil), strings.NewReader(""), w, io.Discard)
+		code <- Run(ctx, []string{"demo"}, environment(map[string]string{"TMPDIR": tmp}), strings.NewReader(""), w, io.Discard)
 		w.Close()
 	}()
 	var p *softwarePerson
@@ -45,27 +49,27 @@ func TestDemoWithPerson(t *testing.T) {
 		}
 		switch page := m[1] + m[2]; {
 		case strings.HasPrefix(m[2], "enrol/"):
-			err = p.enrol(t.Context(), page)
+			err = p.enrol(ctx, page)
 		case m[2] == "connections":
-			err = p.connect(t.Context(), "github")
+			err = p.connect(ctx, "github")
 		case strings.HasPrefix(m[2], "device?code="):
-			err = p.confirmLogin(t.Context(), page, strings.TrimPrefix(m[2], "device?code="))
+			err = p.confirmLogin(ctx, page, strings.TrimPrefix(m[2], "device?code="))
 		case strings.HasPrefix(m[2], "actions/"):
-			err = approveSeen(t.Context(), p, page)
+			err = approveSeen(ctx, p, page)
 		case m[2] == "inbox":
-			err = p.unfreeze(t.Context(), "")
+			err = unfreezeSeen(ctx, p, page)
 		default:
 			t.Errorf("the demo leads to %s", page)
 		}
 		if err != nil {
 			t.Errorf("at /%s: %v", m[2], err)
-			break
+			cancel() // nobody else does it; the demo ends, and with it its output
 		}
 	}
 	if got := <-code; got != exitOK || !strings.Contains(all.String(), "Every step held") {
 		t.Errorf("exit code %d\n%s", got, all.String())
 	}
-	left, err := os.ReadDir(os.Getenv("TMPDIR"))
+	left, err := os.ReadDir(tmp)
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
@@ -81,9 +85,24 @@ func approveSeen(ctx context.Context, p *softwarePerson, page string) error {
 	}
 	m := digest.FindStringSubmatch(body)
 	if m == nil {
-		return io.ErrUnexpectedEOF
+		return errors.New("the page shows no digest")
 	}
 	return p.decide(ctx, page[strings.LastIndex(page, "/")+1:], m[1])
+}
+
+var frozen = regexp.MustCompile(`name="id" value="(frz_[0-9a-z]+)"`)
+
+// unfreezeSeen lifts the freeze that the page shows.
+func unfreezeSeen(ctx context.Context, p *softwarePerson, page string) error {
+	_, body, err := p.open(ctx, page)
+	if err != nil {
+		return err
+	}
+	m := frozen.FindStringSubmatch(body)
+	if m == nil {
+		return errors.New("the page shows no freeze")
+	}
+	return p.unfreeze(ctx, m[1])
 }
 
 // A token is not put on a screen unasked.

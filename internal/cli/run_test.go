@@ -135,6 +135,7 @@ var userCode = regexp.MustCompile(`device\?code=([A-Z]{4}-[A-Z]{4})`)
 // `valetkey login` waits for its person, stores what it earned, and the login
 // works until it is ended.
 func TestLogin(t *testing.T) {
+	t.Parallel() // it waits as people do
 	w := vktest.New(t)
 	mira := w.Person("mira")
 	env := map[string]string{"VALETKEY_LOGIN_FILE": filepath.Join(t.TempDir(), "deep", "login.json"), "VALETKEY_DATA": t.TempDir()}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
+	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/user"
 	"github.com/valetkey/valetkey/secret"
 )
@@ -225,5 +226,61 @@ func TestCeremonyTakenOnce(t *testing.T) {
 	}
 	if in != 1 {
 		t.Errorf("%d logins by one handle", in)
+	}
+}
+
+// Evidence proves one decision of one person, and nothing when anything about
+// it was changed.
+func TestCheckEvidence(t *testing.T) {
+	w := newWorld(t)
+	me := w.login.Principal
+	digest := sha256.Sum256([]byte("a decision"))
+	options, handle, err := w.svc.BeginStepUp(w.ctx, me, digest, w.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := w.svc.FinishStepUp(w.ctx, me, handle, w.key.answer(t, options, nil), w.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := w.svc.Store.Passkeys()
+	if err := user.CheckEvidence(w.ctx, keys, me.Org, me.User, raw, digest); err != nil {
+		t.Fatalf("good evidence: %v", err)
+	}
+	if err := user.CheckEvidence(w.ctx, keys, me.Org, me.User, raw, sha256.Sum256([]byte("another"))); err == nil {
+		t.Error("it proves another decision")
+	}
+	if err := user.CheckEvidence(w.ctx, keys, me.Org, id.NewUser(), raw, digest); err == nil {
+		t.Error("it proves another person's decision")
+	}
+	for name, change := range map[string]func(*user.Evidence){
+		"client data":        func(e *user.Evidence) { e.ClientDataJSON[len(e.ClientDataJSON)-2] ^= 1 },
+		"authenticator data": func(e *user.Evidence) { e.AuthenticatorData[36] ^= 1 },
+		"no verification":    func(e *user.Evidence) { e.AuthenticatorData[32] &^= 0x04 },
+		"signature":          func(e *user.Evidence) { e.Signature[10] ^= 1 },
+		"public key":         func(e *user.Evidence) { e.PublicKey[len(e.PublicKey)-1] ^= 1 },
+		"credential":         func(e *user.Evidence) { e.CredentialID[0] ^= 1 },
+		"challenge":          func(e *user.Evidence) { e.Challenge[0] ^= 1 },
+		"rp id":              func(e *user.Evidence) { e.RPID = "evil.example" },
+		"format":             func(e *user.Evidence) { e.Format = "" },
+		"empty":              func(e *user.Evidence) { *e = user.Evidence{} },
+	} {
+		var e user.Evidence
+		if err := json.Unmarshal(raw, &e); err != nil {
+			t.Fatal(err)
+		}
+		change(&e)
+		forged, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := user.CheckEvidence(w.ctx, keys, me.Org, me.User, forged, digest); err == nil {
+			t.Errorf("with another %s it still proves", name)
+		}
+	}
+	for _, junk := range []string{"", "null", "{}", "[]"} {
+		if err := user.CheckEvidence(w.ctx, keys, me.Org, me.User, []byte(junk), digest); err == nil {
+			t.Errorf("%q proves", junk)
+		}
 	}
 }

@@ -63,6 +63,7 @@ const (
 	// Spec says otherwise.
 	refreshMargin = time.Minute
 	retryAfter    = 5 * time.Second
+	usedEvery     = time.Minute // how often using a connection is noted
 	waitStep      = 25 * time.Millisecond
 )
 
@@ -129,6 +130,12 @@ func (s *Service) UseOf(ctx context.Context, c *Connection, now time.Time) (Cred
 			// what the margin is for.
 		default:
 			return Credential{}, err
+		}
+	}
+	if now.Sub(c.UsedAt) >= usedEvery {
+		if err := s.Store.Used(ctx, s.Org, c.ID, now); err != nil {
+			// The connection only looks unused for longer than it was.
+			s.Log.WarnContext(ctx, "use of a connection not noted", slog.String("connection", string(c.ID)), slog.Any("error", err))
 		}
 	}
 	return s.open(ctx, c)

@@ -68,7 +68,9 @@ func (s *scene) change(f func(*vault.Connection)) {
 func (s *scene) age(d time.Duration) {
 	s.t.Helper()
 	end := time.Now().Add(d)
-	s.change(func(c *vault.Connection) { c.AccessExpiresAt, c.RefreshedAt, c.RetryAt = end, end.Add(-8*time.Hour), time.Time{} })
+	s.change(func(c *vault.Connection) {
+		c.AccessExpiresAt, c.RefreshedAt, c.RetryAt = end, end.Add(-8*time.Hour), time.Time{}
+	})
 }
 
 func (s *scene) use() (vault.Credential, error) {
@@ -237,4 +239,3 @@ func await(t *testing.T, what string, so func() bool) {
 		}
 	}
 }
-

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -36,8 +37,9 @@ func testGitHub(t *testing.T, node, binary string) {
 	s := startServer(t, binary, here, "http")
 
 	s.setProvider(t, e)
-	key, agentID := enrol(t, s, b)
+	enrol(t, s, b)
 	connectAccount(t, s, e, b)
+	key, agentID := addAgent(t, s, b)
 	grantIssues(t, s, b, agentID)
 
 	agent := newClient(t, s, key)
@@ -53,26 +55,34 @@ func testGitHub(t *testing.T, node, binary string) {
 	s.keeps(t, "gho_", appSecret)
 }
 
-// enrol makes the first person with their passkey, and their agent. The key is
-// made on the spot; while nobody has a passkey the operator may register it.
-func enrol(t *testing.T, s *server, b *browser) (key, agentID string) {
+// enrol makes the first person, with their passkey.
+func enrol(t *testing.T, s *server, b *browser) {
 	t.Helper()
 	var ada api.UserCreated
 	s.json(t, &ada, "", "user", "add", "ada", "--role", "owner")
-	key = filepath.Join(s.dir, "triage.key")
-	var a api.Agent
-	s.json(t, &a, "", "agent", "add", "triage", "--new-key", key, "--owner", "ada")
-
 	b.visit(ada.EnrolmentURL)
 	b.fill("input[name=name]", "Ada")
 	b.click("form[data-enrol] button")
 	b.at(s, "/welcome")
 	b.until(`document.querySelector("li.step.done")`)
+}
 
-	if p := s.refused(t, 3, "agent", "add", "late", "--new-key", filepath.Join(s.dir, "late.key")); p.Reason != "passkey_required" {
-		t.Errorf("the socket registers an agent although a passkey exists: %+v", p)
+// addAgent makes a key where the agent runs, and registers its public half.
+// Since there is a passkey, the command line only makes the key.
+func addAgent(t *testing.T, s *server, b *browser) (key, agentID string) {
+	t.Helper()
+	key = filepath.Join(s.dir, "triage.key")
+	r := s.cli(t, 3, "", "agent", "add", "triage", "--new-key", key)
+	public := regexp.MustCompile(`(?s)-----BEGIN PUBLIC KEY-----.*-----END PUBLIC KEY-----`).FindString(r.stderr)
+	if public == "" || !strings.Contains(r.stderr, "passkey_required") {
+		t.Fatalf("the command line says neither the public half nor what to do with it:\n%s", r.stderr)
 	}
-	return key, a.ID
+	b.visit(s.url + "/agents")
+	b.fill("#agent-name", "triage")
+	b.fill("#agent-key", public)
+	b.click(`form[action="/agents"] button`)
+	b.at(s, "/agents/agt_")
+	return key, b.text("#agent-id")
 }
 
 func connectAccount(t *testing.T, s *server, e *emulator, b *browser) {
@@ -84,7 +94,8 @@ func connectAccount(t *testing.T, s *server, e *emulator, b *browser) {
 		t.Errorf("this is not GitHub's login: %s", page)
 	}
 	b.click(`form:has(input[name=login][value=octo]) button`)
-	b.at(s, "/connections?done=connected")
+	b.at(s, "/welcome?done=connected")
+	b.visit(s.url + "/connections")
 	if got := b.texts(".conn .card-top h2"); len(got) != 1 || got[0] != "octo on GitHub" {
 		t.Fatalf("connected accounts: %q, want one of octo", got)
 	}

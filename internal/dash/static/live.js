@@ -5,6 +5,23 @@
 //   event: action   data: {"id": "act_…"}
 "use strict";
 (() => {
+  // A part is fetched again for every event, one request at a time. What comes
+  // while one is under way is fetched after it: htmx would queue it on the very
+  // element that the answer replaces, and lose it.
+  const under = new Map(), again = new Set();
+  const refresh = (name) => {
+    if (!document.querySelector('[hx-trigger~="' + name + '"]')) return;
+    if (Date.now() - (under.get(name) || 0) < 20000) { again.add(name); return; }
+    under.set(name, Date.now());
+    htmx.trigger(document.body, name);
+  };
+  const done = (event) => {
+    const part = (event.detail.requestConfig && event.detail.requestConfig.elt) || event.detail.elt;
+    const name = (part.getAttribute("hx-trigger") || "").split(" ")[0];
+    if (under.delete(name) && again.delete(name)) refresh(name);
+  };
+  for (const end of ["htmx:afterSettle", "htmx:responseError", "htmx:sendError", "htmx:timeout"]) document.body.addEventListener(end, done);
+
   const url = document.body.dataset.events;
   if (url) {
     const title = document.title.replace(/^\(\d+\) /, "");
@@ -15,15 +32,15 @@
     const source = new EventSource(url);
     source.addEventListener("inbox", (event) => {
       tally(JSON.parse(event.data).pending);
-      htmx.trigger(document.body, "valetkey:inbox");
+      refresh("valetkey:inbox");
     });
     source.addEventListener("action", (event) => {
-      htmx.trigger(document.body, "valetkey:" + JSON.parse(event.data).id);
+      refresh("valetkey:" + JSON.parse(event.data).id);
     });
     // What happened between the page and this connection is looked up once.
     source.addEventListener("open", () => {
       const status = document.querySelector("[data-action]");
-      if (status) htmx.trigger(document.body, "valetkey:" + status.dataset.action);
+      if (status) refresh("valetkey:" + status.dataset.action);
     });
     // A session that has ended answers neither the feed nor a part: the page
     // is loaded again, which leads to the login and back here.

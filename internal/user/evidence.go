@@ -1,0 +1,91 @@
+package user
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+
+	"github.com/go-webauthn/webauthn/protocol"
+	"github.com/go-webauthn/webauthn/protocol/webauthncose"
+
+	"github.com/valetkey/valetkey/internal/fault"
+	"github.com/valetkey/valetkey/internal/id"
+)
+
+// ErrEvidence refuses evidence that does not prove that this person's passkey
+// was touched for this decision.
+var ErrEvidence = fault.New(fault.Forbidden, "presence_required", "This one needs your passkey for this very request; open its page and approve there.")
+
+// userVerified is the UV bit of the authenticator data (WebAuthn §6.1).
+const userVerified = 0x04
+
+// Check verifies that e is the assertion of a passkey, with user verification,
+// over exactly challenge. It needs nothing but e itself; whose key it is, is
+// for [CheckEvidence] to find out.
+func (e *Evidence) Check(challenge [32]byte) error {
+	var client struct {
+		Type      string `json:"type"`
+		Challenge string `json:"challenge"`
+		Origin    string `json:"origin"`
+	}
+	if err := json.Unmarshal(e.ClientDataJSON, &client); err != nil {
+		return fmt.Errorf("client data: %w", err)
+	}
+	rp := sha256.Sum256([]byte(e.RPID))
+	switch {
+	case e.Format != evidenceFormat:
+		return fmt.Errorf("format %q", e.Format)
+	case subtle.ConstantTimeCompare(e.Challenge, challenge[:]) != 1,
+		client.Challenge != base64.RawURLEncoding.EncodeToString(challenge[:]):
+		return fmt.Errorf("another challenge was signed")
+	case client.Type != string(protocol.AssertCeremony) || client.Origin != e.Origin:
+		return fmt.Errorf("not an assertion for %s", e.Origin)
+	case len(e.AuthenticatorData) < 37 || !bytes.Equal(e.AuthenticatorData[:32], rp[:]):
+		return fmt.Errorf("not for %s", e.RPID)
+	case e.AuthenticatorData[32]&userVerified == 0:
+		return fmt.Errorf("the person was not verified")
+	}
+	key, err := webauthncose.ParsePublicKey(e.PublicKey)
+	if err != nil {
+		return fmt.Errorf("public key: %w", err)
+	}
+	hash := sha256.Sum256(e.ClientDataJSON)
+	ok, err := webauthncose.VerifySignature(key, append(bytes.Clone(e.AuthenticatorData), hash[:]...), e.Signature)
+	if err != nil || !ok {
+		return fmt.Errorf("the signature does not verify: %w", err)
+	}
+	return nil
+}
+
+// CheckEvidence verifies stored evidence: it is an assertion over challenge by
+// a passkey that is enrolled for who, with the public key that is enrolled.
+func CheckEvidence(ctx context.Context, store PasskeyStore, org id.Org, who id.User, raw []byte, challenge [32]byte) error {
+	var e Evidence
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return ErrEvidence.Because(fmt.Errorf("decode evidence: %w", err))
+	}
+	if err := e.Check(challenge); err != nil {
+		return ErrEvidence.Because(err)
+	}
+	keys, err := store.OfUser(ctx, org, who)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if !bytes.Equal(k.CredentialID, e.CredentialID) {
+			continue
+		}
+		c, err := k.record()
+		if err != nil {
+			return err
+		}
+		if bytes.Equal(c.PublicKey, e.PublicKey) {
+			return nil
+		}
+	}
+	return ErrEvidence.Because(fmt.Errorf("the key is not one of %s", who))
+}
