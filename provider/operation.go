@@ -129,6 +129,28 @@ func (o *Operation) Param(name string) *Param { return o.known[name] }
 // decides reports whether p takes part in choosing the operation.
 func (p *Param) decides() bool { return p.Decides || p.Const != "" }
 
+// Parameters lists everything that Render takes, those of the path first and in
+// its order.
+func (o *Operation) Parameters() []Param {
+	var out []Param
+	seen := map[string]bool{}
+	add := func(p *Param) {
+		if p != nil && p.Const == "" && !seen[p.Name] {
+			seen[p.Name] = true
+			out = append(out, *p)
+		}
+	}
+	for i := range o.templates {
+		for _, name := range o.templates[i].names() {
+			add(o.known[name])
+		}
+	}
+	for i := range o.Params {
+		add(&o.Params[i])
+	}
+	return out
+}
+
 // maxInteger bounds the digits of an integer in a path or query: within ±2^53
 // whatever they are.
 const maxInteger = 15

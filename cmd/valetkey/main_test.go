@@ -107,6 +107,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"port":     freePort,
 		"ready":    ready,
+		"appears":  appears,
 		"mode":     mode,
 		"capture":  capture,
 		"upstream": upstream,
@@ -142,6 +143,19 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("no server at %s", args[0])
+}
+
+// appears PATTERN waits until a file of such a name is there.
+func appears(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: appears PATTERN")
+	}
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if found, err := filepath.Glob(ts.MkAbs(args[0])); err == nil && len(found) > 0 {
+			return
+		}
+	}
+	ts.Fatalf("no %s", args[0])
 }
 
 // mode FILE BITS checks a file's permissions.

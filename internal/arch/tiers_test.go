@@ -29,7 +29,7 @@ var tiers = map[string]int{
 	"internal/action": 2, "internal/agent": 2, "internal/user": 2, "internal/grant": 2, "internal/freeze": 2, "internal/vault": 2,
 	"provider/catalog": 2, "provider/providertest": 2,
 	// 3 judgement, and the flow that links an account
-	"internal/policy": 3, "internal/risk": 3, "internal/approval": 3, "internal/connect": 3,
+	"internal/policy": 3, "internal/risk": 3, "internal/approval": 3, "internal/connect": 3, "internal/proposal": 3,
 	// 4 the road, and what people change
 	"internal/broker": 4, "internal/manage": 4,
 	// 5 edges and adapters

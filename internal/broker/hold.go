@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/valetkey/valetkey/internal/action"
@@ -79,7 +80,12 @@ func (b *Broker) ticket(a *action.Action, j *judgement, level approval.Level, no
 	for _, r := range j.decision.Rules {
 		p.Rules = append(p.Rules, r.String())
 	}
-	p.Why = append(append(p.Why, j.facts...), j.decision.Explain()...)
+	p.Why = slices.Clone(j.facts)
+	for _, s := range j.decision.Explain() {
+		if !slices.Contains(p.Why, s) { // the decision tells the facts, too
+			p.Why = append(p.Why, s)
+		}
+	}
 	p.Impact, p.Scopes = j.match.Summary, j.match.Scopes
 	return p
 }

@@ -88,7 +88,7 @@ func (b *Broker) vend(ctx context.Context, c agent.Caller, ask VendAsk, now time
 	if level, asked := j.asks(); asked {
 		return b.vendHeld(ctx, c, con, m, j, level, epoch, now)
 	}
-	cred, err := b.Vault.UseOf(ctx, con, now)
+	cred, err := b.credential(ctx, con, now)
 	if err != nil {
 		return nil, Outcome{}, err
 	}
@@ -97,6 +97,17 @@ func (b *Broker) vend(ctx context.Context, c agent.Caller, ask VendAsk, now time
 		return nil, Outcome{}, err
 	}
 	return vended(cred, now), Outcome{}, nil
+}
+
+// credential is a token that is worth holding. One that is about to end, and
+// that the provider does not renew just now, is good for a call of ours but not
+// for an agent, which has to carry it home first.
+func (b *Broker) credential(ctx context.Context, con *vault.Connection, now time.Time) (vault.Credential, error) {
+	cred, err := b.Vault.UseOf(ctx, con, now)
+	if err == nil && !cred.ExpiresAt.IsZero() && cred.ExpiresAt.Sub(now) < time.Second {
+		return vault.Credential{}, vault.ErrUpstream
+	}
+	return cred, err
 }
 
 func vendData(c agent.Caller, con *vault.Connection, cred vault.Credential, j *judgement) map[string]string {
@@ -220,7 +231,7 @@ func (b *Broker) vendHeld(ctx context.Context, c agent.Caller, con *vault.Connec
 			return nil, Outcome{}, err
 		}
 	}
-	cred, err := b.Vault.UseOf(ctx, con, now)
+	cred, err := b.credential(ctx, con, now)
 	if err != nil {
 		return nil, Outcome{}, err
 	}

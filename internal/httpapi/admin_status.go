@@ -204,7 +204,7 @@ func (s *Server) checkHoldings(ctx context.Context) []api.Check {
 		}
 	}
 	if n := len(s.Manage.Freezes.Active()); n > 0 {
-		out = append(out, api.Check{Name: "freezes", Status: checkWarning, Detail: fmt.Sprintf("%d freezes are in force.", n), Fix: "valetkey freeze list"})
+		out = append(out, api.Check{Name: "freezes", Status: checkWarning, Detail: fmt.Sprintf("Freezes in force: %d.", n), Fix: "valetkey freeze list"})
 	}
 	return out
 }

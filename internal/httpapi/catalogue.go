@@ -158,10 +158,7 @@ func operationView(providerID string, o *provider.Operation) api.Operation {
 	if len(o.Paths) > 0 {
 		v.Path = o.Paths[0]
 	}
-	for _, p := range o.Params {
-		if p.Const != "" {
-			continue // nobody gives it
-		}
+	for _, p := range o.Parameters() {
 		t := string(p.Type)
 		if t == "" {
 			t = string(provider.String)

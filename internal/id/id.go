@@ -31,6 +31,7 @@ type (
 	Policy     string // pol_…
 	Freeze     string // frz_…
 	Flow       string // flw_…, an account being connected
+	Proposal   string // prp_…, a change that waits for a passkey
 )
 
 // DefaultOrg is the one org that exists from the start.
@@ -66,6 +67,7 @@ func NewApproval() Approval     { return mint[Approval]("apr") }
 func NewPolicy() Policy         { return mint[Policy]("pol") }
 func NewFreeze() Freeze         { return mint[Freeze]("frz") }
 func NewFlow() Flow             { return mint[Flow]("flw") }
+func NewProposal() Proposal     { return mint[Proposal]("prp") }
 
 // Valid reports whether s is a well-formed id with the given prefix ("agt").
 // It is for parsing input: a malformed id never reaches a query.

@@ -58,13 +58,10 @@ func logger(p user.Principal, subject id.User, now time.Time) func(verb, object 
 // mayOwn says whether p may change what belongs to owner: p is the owner, or
 // manages the org.
 func mayOwn(p user.Principal, owner id.User) error {
-	if err := p.MayChange(); err != nil || p.Operator {
-		return err
+	if !p.Operator && !p.Role.Manages() && (p.User != owner || p.Role == user.Auditor) {
+		return user.ErrNotOwner
 	}
-	if p.Role.Manages() || p.User == owner && p.Role != user.Auditor {
-		return nil
-	}
-	return user.ErrNotOwner
+	return p.MayChange()
 }
 
 // RegisterAgent registers an agent for r.Owner, who is p if empty.

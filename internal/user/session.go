@@ -39,7 +39,7 @@ func (s *Service) open(ctx context.Context, u *User, k *Passkey, peer Peer, now 
 }
 
 func principal(v *Session, u *User) Principal {
-	return Principal{Org: v.Org, User: u.ID, Name: u.Name, Role: u.Role, Session: v.ID, Kind: v.Kind, AuthAt: v.AuthAt}
+	return Principal{Org: v.Org, User: u.ID, Name: u.Name, Role: u.Role, Session: v.ID, Kind: v.Kind, Label: v.Label, AuthAt: v.AuthAt}
 }
 
 // Authenticate returns who holds bearer. A cookie is not accepted where a

@@ -165,6 +165,7 @@ type Principal struct {
 	Role     Role
 	Session  id.Session
 	Kind     SessionKind
+	Label    string // the session's: what the other end calls itself
 	AuthAt   time.Time
 	Operator bool // came over the operator socket
 	UID      int  // of the process at the other end of the socket
@@ -186,8 +187,8 @@ func (p Principal) Actor() string {
 var (
 	ErrUnknown  = fault.New(fault.NotFound, "user_not_found", "There is no such person here.")
 	ErrNotOwner = fault.New(fault.Forbidden, "not_allowed", "Your role does not allow this; ask an owner or admin.")
-	ErrSocket   = fault.New(fault.Forbidden, "passkey_required", "Once a passkey exists, the operator socket only reads, proposes and freezes; do this in the browser, or run 'valetkey login' first.")
-	ErrCLI      = fault.New(fault.Forbidden, "browser_required", "A command line login reads, proposes and freezes; this needs a touch of your passkey, so do it on the dashboard.")
+	ErrSocket   = fault.New(fault.Forbidden, "passkey_required", "Once a passkey exists, the operator socket only reads, proposes and freezes; an owner or admin confirms this with a passkey in the browser.")
+	ErrCLI      = fault.New(fault.Forbidden, "browser_required", "A command line login reads, proposes and freezes; this needs a touch of your passkey in the browser.")
 	ErrLogin    = fault.New(fault.Unauthenticated, "login_required", "Log in first: open the dashboard, or run 'valetkey login'.")
 )
 
@@ -211,18 +212,19 @@ func (p Principal) MayChange() error {
 }
 
 // MayManage says whether p may change agents, grants, providers and people.
+// Who never may learns so at once: there is nothing to confirm.
 func (p Principal) MayManage() error {
 	switch {
 	case p.Operator && p.Confirm:
 		return nil
 	case p.Operator:
 		return ErrSocket
+	case !p.Role.Manages():
+		return ErrNotOwner
 	case p.remote():
 		return ErrCLI
-	case p.Role.Manages():
-		return nil
 	}
-	return ErrNotOwner
+	return nil
 }
 
 // MayActFor says whether p may manage what belongs to u: u's own connections
@@ -234,12 +236,12 @@ func (p Principal) MayActFor(u id.User) error {
 		return nil
 	case p.Operator:
 		return ErrSocket
+	case p.User != u || p.User == "" || p.Role == Auditor:
+		return ErrNotOwner
 	case p.remote():
 		return ErrCLI
-	case p.User == u && p.User != "" && p.Role != Auditor:
-		return nil
 	}
-	return ErrNotOwner
+	return nil
 }
 
 // Event starts an audit event of p's doing.

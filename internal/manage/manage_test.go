@@ -1,0 +1,472 @@
+package manage_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/agent"
+	"github.com/valetkey/valetkey/internal/fault"
+	"github.com/valetkey/valetkey/internal/freeze"
+	"github.com/valetkey/valetkey/internal/grant"
+	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/internal/manage"
+	"github.com/valetkey/valetkey/internal/user"
+	"github.com/valetkey/valetkey/internal/vault"
+	"github.com/valetkey/valetkey/internal/vktest"
+	"github.com/valetkey/valetkey/provider"
+	"github.com/valetkey/valetkey/secret"
+)
+
+const org = id.DefaultOrg
+
+func publicKey(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+}
+
+// things belong to one member: what the others try to change.
+type things struct {
+	*vktest.World
+	t     *testing.T
+	n     int
+	owner user.Principal
+	bot   *agent.Agent
+	key   id.Key
+	con   *vault.Connection
+	grant *grant.Grant
+}
+
+func (th *things) manage() *manage.Service { return th.App.Manage }
+
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func newThings(t *testing.T, w *vktest.World, n int, pat secret.Text) *things {
+	owner := w.Person(fmt.Sprintf("member-%d", n))
+	owner.Role = user.Member
+	th := &things{World: w, t: t, n: n, owner: owner}
+	th.bot, _ = w.Agent(owner, fmt.Sprintf("bot-%d", n))
+	th.key = must[[]*agent.Key](t)(w.App.Agents.Store.Keys().OfAgent(t.Context(), org, th.bot.ID))[0].ID
+	th.con = must[*vault.Connection](t)(w.App.Connect.AddToken(t.Context(), owner, owner.User, "github", "", pat, time.Now()))
+	th.grant = w.Grant(owner, th.bot, th.con, grant.Broker, []string{"*"}, nil)
+	return th
+}
+
+// principals are those who try, by the names of the columns below.
+func (th *things) principals(other user.Principal) map[string]user.Principal {
+	with := func(p user.Principal, change func(*user.Principal)) user.Principal {
+		change(&p)
+		return p
+	}
+	role := func(r user.Role) user.Principal { return with(other, func(p *user.Principal) { p.Role = r }) }
+	old := func(p *user.Principal) { p.AuthAt = time.Now().Add(-time.Hour) }
+	line := func(p *user.Principal) { p.Kind = user.CLI }
+	trusted := func(p *user.Principal) { p.Kind, p.Confirm = user.CLI, true }
+	return map[string]user.Principal{
+		"own":     th.owner,
+		"ownOld":  with(th.owner, old), // whose passkey was touched an hour ago
+		"other":   role(user.Member),
+		"admin":   role(user.Admin),
+		"owner":   role(user.Owner),
+		"ownrOld": with(role(user.Owner), old),
+		"audit":   role(user.Auditor),
+		"ownAud":  with(th.owner, func(p *user.Principal) { p.Role = user.Auditor }),
+		"cli":     with(th.owner, line),
+		"cli+":    with(th.owner, trusted),
+		"ownrCLI": with(role(user.Owner), line),
+		"op":      {Org: org, Operator: true},
+		"op+":     {Org: org, Operator: true, Confirm: true},
+		"nobody":  {Org: org},
+	}
+}
+
+var columns = []string{"own", "ownOld", "other", "admin", "owner", "ownrOld", "audit", "ownAud", "cli", "cli+", "ownrCLI", "op", "op+", "nobody"}
+
+// Short names of the reasons, so that the table can be read.
+var reasons = map[string]string{
+	"ok": "", "role": "not_allowed", "brow": "browser_required", "pkey": "passkey_required", "fresh": "confirm_presence", "login": "login_required",
+	"noAg": "agent_not_found", "noCon": "connection_not_found",
+}
+
+// Who may change what. Each cell is tried on things of its own.
+func TestWhoMayChangeWhat(t *testing.T) {
+	reasons["fresh"] = user.ErrConfirm.Reason
+	rows := []struct {
+		what  string
+		do    func(*things, user.Principal) error
+		cells string
+	}{
+		//                                            own   ownOld other admin owner ownrOld audit ownAud cli  cli+  ownrCLI op   op+  nobody
+		{"register an agent", register(""), "         ok    ok    role  ok    ok    ok    role  role  brow  ok    brow  pkey  ok    login"},
+		{"register a lenient one", register(agent.Compat2025), "role role role ok ok ok   role  role  brow  role  brow  pkey  ok    login"},
+		{"add a key", addKey, "                       ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    login"},
+		{"revoke a key", revokeKey, "                 ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    login"},
+		{"suspend an agent", suspend, "               ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    login"},
+		{"resume an agent", resume, "                 ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    login"},
+		{"allow a network", allow, "                  ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    login"},
+		{"make it strict", profile(agent.Strict), "   ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    login"},
+		{"make it lenient", profile(agent.Compat2025), "role role noAg ok    ok    ok    noAg  noAg  brow  role  brow  pkey  ok    login"},
+		{"grant use", give(grant.Broker), "           ok    ok    noCon role  role  role  role  role  brow  ok    brow  pkey  ok    noCon"},
+		{"grant the token", give(grant.Vend), "       ok    fresh noCon role  role  role  role  role  brow  fresh brow  pkey  ok    noCon"},
+		{"revoke a grant", revokeGrant, "             ok    ok    role  ok    ok    ok    role  role  brow  ok    brow  pkey  ok    login"},
+		{"disconnect", disconnect, "                  ok    ok    noCon ok    ok    ok    role  role  brow  ok    brow  pkey  ok    noCon"},
+		{"set a provider", setProvider, "             role  role  role  ok    ok    fresh role  role  brow  role  brow  pkey  ok    role"},
+		{"freeze an agent", halt(freeze.Agent), "     ok    ok    noAg  ok    ok    ok    role  ok    ok    ok    ok    ok    ok    login"},
+		{"freeze a connection", halt(freeze.Connection), "ok ok   noCon ok    ok    ok    role  ok    ok    ok    ok    ok    ok    login"},
+		{"freeze a person", halt(freeze.User), "      ok    ok    role  ok    ok    ok    role  ok    ok    ok    ok    ok    ok    login"},
+		{"freeze everything", halt(freeze.All), "     role  role  role  ok    ok    ok    role  role  role  role  ok    ok    ok    login"},
+		{"lift a freeze", lift, "                     role  role  role  role  ok    fresh role  role  role  role  fresh pkey  ok    role"},
+	}
+	w := vktest.New(t)
+	pat := w.Sandbox.PersonalToken("octocat", "repo")
+	other := w.Person("other")
+	for n, name := range columns {
+		th := newThings(t, w, n, pat)
+		p := th.principals(other)[name]
+		// Disconnecting comes last: the rows before need the connection.
+		for _, last := range []bool{false, true} {
+			for _, row := range rows {
+				cells := strings.Fields(row.cells)
+				if len(cells) != len(columns) {
+					t.Fatalf("%s: %d cells", row.what, len(cells))
+				}
+				if (row.what == "disconnect") != last {
+					continue
+				}
+				want, known := reasons[cells[n]]
+				if !known {
+					t.Fatalf("%s: %q", row.what, cells[n])
+				}
+				got := ""
+				if err := row.do(th, p); err != nil {
+					got = fault.From(err).Reason
+				}
+				if got != want {
+					t.Errorf("%s, %s: %q, want %q", name, row.what, got, want)
+				}
+			}
+		}
+	}
+}
+
+func register(profile agent.Profile) func(*things, user.Principal) error {
+	return func(th *things, p user.Principal) error {
+		r := agent.Registration{Name: fmt.Sprintf("new-%d%s", th.n, profile), Owner: th.owner.User, Profile: profile, Key: publicKey(th.t)}
+		a, _, err := th.manage().RegisterAgent(th.t.Context(), p, r, time.Now())
+		if err == nil && a.Owner != th.owner.User {
+			th.t.Errorf("it belongs to %s", a.Owner)
+		}
+		return err
+	}
+}
+
+func addKey(th *things, p user.Principal) error {
+	_, err := th.manage().AddKey(th.t.Context(), p, string(th.bot.ID), publicKey(th.t), "", time.Now())
+	return err
+}
+
+func revokeKey(th *things, p user.Principal) error {
+	return th.manage().RevokeKey(th.t.Context(), p, th.bot.Name, th.key, time.Now())
+}
+
+// setStatus puts the agent where the test wants it, by its own right.
+func (th *things) setStatus(to agent.Status) {
+	a := must[*agent.Agent](th.t)(th.App.Agents.Find(th.t.Context(), th.bot.Name))
+	if a.Status == to {
+		return
+	}
+	do := th.manage().SuspendAgent
+	if to == agent.Active {
+		do = th.manage().ResumeAgent
+	}
+	if err := do(th.t.Context(), th.owner, th.bot.Name, time.Now()); err != nil {
+		th.t.Fatal(err)
+	}
+}
+
+func suspend(th *things, p user.Principal) error {
+	th.setStatus(agent.Active)
+	return th.manage().SuspendAgent(th.t.Context(), p, th.bot.Name, time.Now())
+}
+
+func resume(th *things, p user.Principal) error {
+	th.setStatus(agent.Suspended)
+	return th.manage().ResumeAgent(th.t.Context(), p, th.bot.Name, time.Now())
+}
+
+func allow(th *things, p user.Principal) error {
+	return th.manage().AllowSources(th.t.Context(), p, th.bot.Name, []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, time.Now())
+}
+
+func profile(to agent.Profile) func(*things, user.Principal) error {
+	return func(th *things, p user.Principal) error {
+		return th.manage().SetProfile(th.t.Context(), p, th.bot.Name, to, time.Now())
+	}
+}
+
+func give(mode grant.Mode) func(*things, user.Principal) error {
+	return func(th *things, p user.Principal) error {
+		want := manage.Grant{Agent: th.bot.Name, Connection: string(th.con.ID), Mode: mode, Operations: []string{"github.issues.*"}}
+		g, err := th.manage().CreateGrant(th.t.Context(), p, want, time.Now())
+		if err == nil && (g.User != th.owner.User || g.Mode != mode || g.CreatedBy != p.Actor()) {
+			th.t.Errorf("granted %+v", g)
+		}
+		return err
+	}
+}
+
+func revokeGrant(th *things, p user.Principal) error {
+	return th.manage().RevokeGrant(th.t.Context(), p, th.grant.ID, time.Now())
+}
+
+func disconnect(th *things, p user.Principal) error {
+	_, err := th.manage().Disconnect(th.t.Context(), p, string(th.con.ID), time.Now())
+	return err
+}
+
+func setProvider(th *things, p user.Principal) error {
+	r := vault.Registration{Provider: fmt.Sprintf("ghes-%d", th.n), Spec: "github", Internal: true, Base: provider.Base{API: []string{th.Upstream}, Web: th.Upstream}}
+	return th.manage().SetProvider(th.t.Context(), p, manage.Provider{Registration: r}, time.Now())
+}
+
+func halt(kind freeze.Kind) func(*things, user.Principal) error {
+	return func(th *things, p user.Principal) error {
+		target := map[freeze.Kind]string{freeze.Agent: th.bot.Name, freeze.Connection: string(th.con.ID), freeze.User: th.owner.Name}[kind]
+		f, err := th.manage().Freeze(th.t.Context(), p, kind, target, "a test", time.Now())
+		held := th.App.Freezes.Check(org, th.bot.ID, th.con.ID, th.owner.User) != nil
+		if held != (err == nil) {
+			th.t.Errorf("frozen: %v, and %v", held, err)
+		}
+		if err == nil {
+			th.lift(f.ID)
+		}
+		return err
+	}
+}
+
+func (th *things) lift(f id.Freeze) {
+	if err := th.App.Freezes.Lift(th.t.Context(), org, f, "system", time.Now()); err != nil {
+		th.t.Fatal(err)
+	}
+}
+
+func lift(th *things, p user.Principal) error {
+	f := must[freeze.Freeze](th.t)(th.App.Freezes.Throw(th.t.Context(), org, freeze.Agent, string(th.bot.ID), "", "system", time.Now()))
+	err := th.manage().Unfreeze(th.t.Context(), p, f.ID, time.Now())
+	if err != nil {
+		th.lift(f.ID)
+	}
+	return err
+}
+
+// What one may look at: one's own things, or all of them for those who run
+// the place. Somebody else's thing looks like a missing one.
+func TestWhoSeesWhat(t *testing.T) {
+	w := vktest.New(t)
+	pat := w.Sandbox.PersonalToken("octocat", "repo")
+	th, neighbour := newThings(t, w, 1, pat), newThings(t, w, 2, pat)
+	for name, p := range th.principals(neighbour.owner) {
+		own := map[string]bool{"own": true, "ownOld": true, "cli": true, "cli+": true}[name]
+		all := map[string]bool{"admin": true, "owner": true, "ownrOld": true, "ownrCLI": true, "audit": true, "ownAud": true, "op": true, "op+": true}[name]
+		agents := must[[]*agent.Agent](t)(w.App.Manage.ListAgents(t.Context(), p))
+		cons := must[[]*vault.Connection](t)(w.App.Manage.ListConnections(t.Context(), p))
+		grants := must[[]*grant.Grant](t)(w.App.Manage.ListGrants(t.Context(), p))
+		want := 1
+		if all {
+			want = 2
+		} else if name == "nobody" {
+			want = 0
+		}
+		if len(agents) != want || len(cons) != want || len(grants) != want {
+			t.Errorf("%s sees %d agents, %d connections, %d grants, want %d of each", name, len(agents), len(cons), len(grants), want)
+		}
+		_, _, err := w.App.Manage.Agent(t.Context(), p, th.bot.Name)
+		if (err == nil) != (own || all) || err != nil && fault.From(err) != fault.From(agent.ErrUnknown) {
+			t.Errorf("%s looks at the agent: %v", name, err)
+		}
+		_, err = w.App.Manage.Connection(t.Context(), p, string(th.con.ID))
+		if (err == nil) != (own || all) || err != nil && fault.From(err) != fault.From(vault.ErrUnknown) {
+			t.Errorf("%s looks at the connection: %v", name, err)
+		}
+	}
+}
+
+// A short name means one's own thing; what stays ambiguous is asked back.
+func TestConnectionByName(t *testing.T) {
+	w := vktest.New(t)
+	pat := w.Sandbox.PersonalToken("octocat", "repo")
+	th, other := newThings(t, w, 1, pat), newThings(t, w, 2, pat)
+	boss := th.owner
+	boss.Role = user.Owner
+	for _, ref := range []string{"github", th.con.Name} {
+		if c, err := w.App.Manage.Connection(t.Context(), boss, ref); err != nil || c.ID != th.con.ID {
+			t.Errorf("%q is %v, %v, want one's own", ref, c, err)
+		}
+	}
+	operator := user.Principal{Org: org, Operator: true, Confirm: true}
+	_, err := w.App.Manage.Connection(t.Context(), operator, "github")
+	if f := fault.From(err); f.Reason != "ambiguous_connection" || !strings.Contains(f.Detail, string(th.con.ID)) || !strings.Contains(f.Detail, string(other.con.ID)) {
+		t.Errorf("of two people: %v", err)
+	}
+	hubot := must[*vault.Connection](t)(w.App.Connect.AddToken(t.Context(), th.owner, th.owner.User, "github", "second", w.Sandbox.PersonalToken("hubot"), time.Now()))
+	if _, err := w.App.Manage.Connection(t.Context(), th.owner, "github"); fault.From(err).Reason != "ambiguous_connection" {
+		t.Errorf("of two accounts: %v", err)
+	} else if strings.Contains(err.Error(), string(other.con.ID)) {
+		t.Error("somebody else's connection is named")
+	}
+	must[vault.Report](t)(w.App.Manage.Disconnect(t.Context(), th.owner, "second", time.Now()))
+	if c, err := w.App.Manage.Connection(t.Context(), th.owner, "github"); err != nil || c.ID != th.con.ID {
+		t.Errorf("after one has ended: %v", err)
+	}
+	if _, err := w.App.Manage.CreateGrant(t.Context(), th.owner, manage.Grant{Agent: th.bot.Name, Connection: string(hubot.ID), Operations: []string{"*"}}, time.Now()); fault.From(err).Reason != "connection_revoked" {
+		t.Errorf("a grant for what has ended: %v", err)
+	}
+	for _, ref := range []string{"", "gitlab", "second", string(id.NewConnection()), string(other.con.ID), other.con.Name + "x"} {
+		if _, err := w.App.Manage.Connection(t.Context(), th.owner, ref); fault.From(err).Reason != "connection_not_found" {
+			t.Errorf("%q: %v", ref, err)
+		}
+	}
+}
+
+func TestCreateGrantRefuses(t *testing.T) {
+	w := vktest.New(t)
+	th := newThings(t, w, 1, w.Sandbox.PersonalToken("octocat", "repo"))
+	good := manage.Grant{Agent: th.bot.Name, Connection: "github", Operations: []string{"github.issues.*", "github.raw.read"}, Resources: []string{"octo/api"}}
+	for why, c := range map[string]struct {
+		change func(*manage.Grant)
+		reason string
+	}{
+		"an unknown agent":             {func(g *manage.Grant) { g.Agent = "nobody" }, "agent_not_found"},
+		"no agent":                     {func(g *manage.Grant) { g.Agent = "" }, "agent_not_found"},
+		"an unknown connection":        {func(g *manage.Grant) { g.Connection = "gitlab" }, "connection_not_found"},
+		"no operation":                 {func(g *manage.Grant) { g.Operations = nil }, "bad_grant"},
+		"an operation that is not":     {func(g *manage.Grant) { g.Operations = []string{"github.issues.lists"} }, "unknown_operation"},
+		"a prefix of nothing":          {func(g *manage.Grant) { g.Operations = []string{"github.issuesx.*"} }, "unknown_operation"},
+		"one of several that is not":   {func(g *manage.Grant) { g.Operations = append([]string{"github.nope"}, g.Operations...) }, "unknown_operation"},
+		"an operation in another case": {func(g *manage.Grant) { g.Operations = []string{"GitHub.issues.list"} }, "unknown_operation"},
+		"another provider's":           {func(g *manage.Grant) { g.Operations = []string{"gmail.*"} }, "unknown_operation"},
+		"an unknown mode":              {func(g *manage.Grant) { g.Mode = "admin" }, "bad_grant"},
+		"vending what is limited":      {func(g *manage.Grant) { g.Mode = grant.Vend }, "bad_grant"},
+		"an end in the past":           {func(g *manage.Grant) { g.ExpiresAt = time.Now().Add(-time.Second) }, "bad_grant"},
+	} {
+		want := good
+		c.change(&want)
+		if _, err := w.App.Manage.CreateGrant(t.Context(), th.owner, want, time.Now()); fault.From(err).Reason != c.reason {
+			t.Errorf("%s: %v, want %s", why, err, c.reason)
+		}
+	}
+	if n := len(must[[]*grant.Grant](t)(w.App.DB.Grants().Grants(t.Context(), org))); n != 1 {
+		t.Errorf("%d grants, want the one of before", n)
+	}
+	g, err := w.App.Manage.CreateGrant(t.Context(), th.owner, good, time.Now())
+	if err != nil || g.Mode != grant.Broker || g.Connection != th.con.ID {
+		t.Errorf("%+v, %v", g, err)
+	}
+}
+
+func TestRevokeGrantTwice(t *testing.T) {
+	w := vktest.New(t)
+	th := newThings(t, w, 1, w.Sandbox.PersonalToken("octocat", "repo"))
+	if err := revokeGrant(th, th.owner); err != nil {
+		t.Fatal(err)
+	}
+	if err := revokeGrant(th, th.owner); fault.From(err).Reason != "grant_revoked" {
+		t.Errorf("%v", err)
+	}
+	if err := w.App.Manage.RevokeGrant(t.Context(), th.owner, id.NewGrant(), time.Now()); fault.From(err).Kind != fault.NotFound {
+		t.Errorf("an unknown grant: %v", err)
+	}
+}
+
+func TestRegisterForWhom(t *testing.T) {
+	w := vktest.New(t)
+	th := newThings(t, w, 1, w.Sandbox.PersonalToken("octocat", "repo"))
+	r := agent.Registration{Name: "mine", Key: publicKey(t)}
+	if a, _, err := w.App.Manage.RegisterAgent(t.Context(), th.owner, r, time.Now()); err != nil || a.Owner != th.owner.User {
+		t.Errorf("for oneself: %v", err)
+	}
+	operator := user.Principal{Org: org, Operator: true, Confirm: true}
+	for why, owner := range map[string]id.User{"nobody": "", "a person who is not": id.NewUser()} {
+		r := agent.Registration{Name: "theirs", Owner: owner, Key: publicKey(t)}
+		if _, _, err := w.App.Manage.RegisterAgent(t.Context(), operator, r, time.Now()); fault.From(err).Reason != "bad_owner" {
+			t.Errorf("for %s: %v", why, err)
+		}
+	}
+}
+
+func TestFreezeRefuses(t *testing.T) {
+	w := vktest.New(t)
+	th := newThings(t, w, 1, w.Sandbox.PersonalToken("octocat", "repo"))
+	boss := th.owner
+	boss.Role = user.Owner
+	for why, c := range map[string]struct {
+		kind           freeze.Kind
+		target, reason string
+		want           string
+	}{
+		"an unknown agent":      {freeze.Agent, "nobody", "", "agent_not_found"},
+		"an unknown connection": {freeze.Connection, "gitlab", "", "connection_not_found"},
+		"an unknown person":     {freeze.User, "nobody", "", "user_not_found"},
+		"an unknown kind":       {"grant", string(th.grant.ID), "", "bad_freeze"},
+		"a long speech":         {freeze.All, "", strings.Repeat("a", 501), "bad_freeze"},
+	} {
+		if _, err := w.App.Manage.Freeze(t.Context(), boss, c.kind, c.target, c.reason, time.Now()); fault.From(err).Reason != c.want {
+			t.Errorf("%s: %v, want %s", why, err, c.want)
+		}
+	}
+	if got := w.App.Freezes.Active(); len(got) != 0 {
+		t.Errorf("in force: %v", got)
+	}
+	if err := w.App.Manage.Unfreeze(t.Context(), boss, id.NewFreeze(), time.Now()); fault.From(err).Kind != fault.NotFound {
+		t.Errorf("an unknown freeze: %v", err)
+	}
+}
+
+func TestSetProviderRefuses(t *testing.T) {
+	w := vktest.New(t)
+	th := newThings(t, w, 1, w.Sandbox.PersonalToken("octocat", "repo"))
+	boss := th.owner
+	boss.Role = user.Admin
+	at := func(url string) provider.Base { return provider.Base{API: []string{url}, Web: url} }
+	for why, r := range map[string]vault.Registration{
+		"an unknown entry":         {Provider: "x", Spec: "gitea"},
+		"no entry":                 {Provider: "x"},
+		"an address on the inside": {Provider: "x", Spec: "github", Base: at("https://127.0.0.1:1")},
+		"the metadata service":     {Provider: "x", Spec: "github", Base: at("https://169.254.169.254")},
+		"plain http":               {Provider: "x", Spec: "github", Base: at("http://github.example.com")},
+		"a password in it":         {Provider: "x", Spec: "github", Base: at("https://me:pw@github.example.com")},
+		"no address":               {Provider: "x", Spec: "oauth2"},
+		"a file":                   {Provider: "x", Spec: "github", Base: at("file:///etc/passwd")},
+	} {
+		err := w.App.Manage.SetProvider(t.Context(), boss, manage.Provider{Registration: r}, time.Now())
+		if reason := fault.From(err).Reason; reason != "bad_provider" && reason != "provider_not_found" {
+			t.Errorf("%s: %v", why, err)
+		}
+	}
+	if _, err := w.App.Providers.Find(t.Context(), "x"); err == nil {
+		t.Error("it is there all the same")
+	}
+}
