@@ -86,7 +86,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, notes io.Writer)
 // measure runs every path that was asked for, in rounds.
 func measure(ctx context.Context, o options, notes io.Writer) (*report, error) {
 	rep := &report{
-		Date: time.Now().UTC().Format(time.DateOnly), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Cores: runtime.NumCPU(),
+		Date: time.Now().UTC().Format(time.DateOnly), Commit: commit(ctx), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Cores: runtime.NumCPU(),
 		Rounds: o.rounds, Seconds: o.seconds.Seconds(), Clients: o.clients,
 	}
 	if strings.HasPrefix("process", o.only) {

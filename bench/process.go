@@ -23,6 +23,16 @@ type fact struct {
 	Goal  string  `json:"goal"`
 }
 
+// commit names what is measured, with a mark when it was changed since; "" where
+// there is no git to ask.
+func commit(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
+
 // idle is how long the server is left alone before its memory is read.
 const idle = 3 * time.Second
 

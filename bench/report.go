@@ -9,6 +9,7 @@ import (
 // report is what was measured.
 type report struct {
 	Date    string  `json:"date"`
+	Commit  string  `json:"commit,omitempty"`
 	Go      string  `json:"go"`
 	System  string  `json:"system"`
 	Cores   int     `json:"cores"`
@@ -47,7 +48,7 @@ func (w *row) of(figure func(measurement) float64) float64 {
 }
 
 func (r *report) print(out io.Writer) {
-	fmt.Fprintf(out, "%s, %s, %s, %d cores; median of %d rounds of %g s\n\n", r.Date, r.Go, r.System, r.Cores, r.Rounds, r.Seconds)
+	fmt.Fprintf(out, "%s, commit %s, %s, %s, %d cores; median of %d rounds of %g s, %d clients\n\n", r.Date, r.Commit, r.Go, r.System, r.Cores, r.Rounds, r.Seconds, r.Clients)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(r.Paths) > 0 {
 		fmt.Fprintln(t, "path\t/s\tp50 µs\tp99 µs\tcpu µs\tceiling /s\tp50\tp99\tcpu\tratio\tagainst\tgoal")

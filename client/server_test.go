@@ -33,7 +33,6 @@ type server struct {
 
 	mu       sync.Mutex
 	calls    map[string]int // by "METHOD /path"
-	log      []string
 	tokens   map[string]bool
 	jtis     map[string]bool
 	subjects []jwt.Claims

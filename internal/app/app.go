@@ -32,6 +32,7 @@ import (
 	"github.com/valetkey/valetkey/internal/jwt"
 	"github.com/valetkey/valetkey/internal/manage"
 	"github.com/valetkey/valetkey/internal/oauth"
+	"github.com/valetkey/valetkey/internal/proposal"
 	"github.com/valetkey/valetkey/internal/seal"
 	"github.com/valetkey/valetkey/internal/store"
 	"github.com/valetkey/valetkey/internal/user"
@@ -65,6 +66,7 @@ type App struct {
 	Policies  *broker.Policies
 	Broker    *broker.Broker
 	Manage    *manage.Service
+	Proposals *proposal.Service
 
 	OAuth *oauth.Server
 	API   *httpapi.Server
@@ -230,6 +232,7 @@ func (a *App) services() error {
 		Org: org, Agents: a.Agents, Grants: a.DB.Grants(), Conns: a.DB.Connections(), Vault: a.Vault, Providers: a.Providers,
 		Freezes: a.Freezes, Users: a.DB.Users(), CheckURL: a.Egress.CheckURL,
 	}
+	a.Proposals = &proposal.Service{Org: org, Store: a.DB.Proposals(), Keys: a.Keys, Log: a.Log}
 	return nil
 }
 
@@ -276,12 +279,13 @@ func (a *App) Close() error {
 }
 
 // Background runs the loops until ctx is done: the road, the checkpoints, the
-// counted refusals, interrupted disconnects.
+// counted refusals, proposals that have run out, interrupted disconnects.
 func (a *App) Background(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.Broker.Run(ctx) })
 	g.Go(func() error { return a.Checkpointer.Run(ctx) })
 	g.Go(func() error { return a.Refusals.Run(ctx) })
+	g.Go(func() error { return a.Proposals.Run(ctx) })
 	g.Go(func() error {
 		if err := a.Vault.FinishDisconnects(ctx); err != nil && ctx.Err() == nil {
 			a.Log.ErrorContext(ctx, "finishing disconnects", slog.Any("error", err))

@@ -34,9 +34,11 @@ func (a *App) edges() error {
 	}
 	a.API = &httpapi.Server{
 		Org: org, Version: a.Version, StartedAt: a.started, Config: a.Config, Warnings: a.Warnings, Agents: a.Agents, Refusals: a.Refusals,
-		Users: a.Users, Broker: a.Broker, Manage: a.Manage, Connect: a.Connect, Checkpointer: a.Checkpointer, Record: record{a.DB.Log()},
+		Users: a.Users, Broker: a.Broker, Manage: a.Manage, Connect: a.Connect, Proposals: a.Proposals, Checkpointer: a.Checkpointer, Record: record{a.DB.Log()},
 		EnrolURL: a.EnrolURL, ClientIP: a.clientIP, Leaving: a.leaving, Log: a.Log,
 	}
+	// What is confirmed goes the way of every other request.
+	a.Proposals.Perform = a.API.Perform
 	pages, err := dash.NewRenderer()
 	if err != nil {
 		return err

@@ -267,12 +267,11 @@ func TestTamperCorpus(t *testing.T) {
 			for _, at := range []int{1, 63, 64, 499} {
 				fork, _ := logOf(t, a.signer, at)
 				fork.add(t, events(7000, logSize-at)...)
-				old := audit.Head{Size: 500}
 				f, err := audit.Restore(500, a.reader())
 				if err != nil {
 					t.Fatal(err)
 				}
-				old = f.Head()
+				old := f.Head()
 				p, err := audit.ProveExtension(500, logSize, fork.reader())
 				if err != nil {
 					t.Fatal(err)

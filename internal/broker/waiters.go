@@ -63,7 +63,7 @@ func (b *Broker) Watch() (woken <-chan struct{}, leave func()) { return b.waiter
 // followPause is how often the log is read at the most: when commits come
 // thick, reading what several of them brought costs hardly more than reading
 // one. The first after a quiet moment is read at once.
-const followPause = 2 * time.Millisecond
+const followPause = time.Millisecond
 
 // follow reads the log from its present end and wakes who waits.
 func (b *Broker) follow(ctx context.Context) {

@@ -103,6 +103,7 @@ func (c *call) readBody(into any) error {
 	if err := checkMembers(body, reflect.TypeOf(into).Elem(), ""); err != nil {
 		return err
 	}
+	c.body = body
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	if err := dec.Decode(into); err != nil {

@@ -34,6 +34,7 @@ type call struct {
 	from  netip.Addr
 	now   time.Time
 	query url.Values
+	body  []byte // as it came, once it was read
 	// again authenticates once more, for whoever waits longer than a change of
 	// authority may take to hold.
 	again func(context.Context) (caller, error)
@@ -199,6 +200,9 @@ func (s *Server) serve(rt route, authenticate authenticator) http.Handler {
 		ctx := r.Context()
 		c.again = func(ctx context.Context) (caller, error) { return authenticate(ctx, c, time.Now()) }
 		who, out, err := s.phases(ctx, c, authenticate)
+		if err != nil && rt.proposes(who.person, err) {
+			out, err = s.propose(ctx, *who.person, c)
+		}
 		if err == nil {
 			if special, ok := out.(answerer); ok {
 				err = special.answer(ctx, c)

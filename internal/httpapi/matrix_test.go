@@ -108,6 +108,8 @@ func matrix() map[string]row {
 		"GET /v1/approvals":                {at("/v1/approvals"), nil, all},
 		"GET /v1/approvals/{id}":           {func(w *world) string { return "/v1/approvals/" + w.freshHeld().Approval.ID }, nil, [8]int{401, 403, 200, 404, 200, 200, 200, 200}},
 		"POST /v1/approvals/{id}/decision": {at("decision"), nil, [8]int{401, 403, 200, 403, 403, 403, 403, 404}},
+		// The operator's, which those may see who may confirm it.
+		"GET /v1/proposals/{id}": {func(w *world) string { return "/v1/proposals/" + string(w.proposed().ID) }, nil, [8]int{401, 403, 404, 404, 404, 200, 200, 200}},
 
 		"GET /v1/admin/status": {at("/v1/admin/status"), nil, all},
 		"GET /v1/admin/doctor": {at("/v1/admin/doctor"), nil, look},

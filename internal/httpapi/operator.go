@@ -78,12 +78,13 @@ func (s *Server) authenticateOperator(ctx context.Context, c *call, now time.Tim
 	return caller{person: &p}, nil
 }
 
-// polled reports whether a route shows only the log itself, or how much of
-// everything there is. To record each look at such a one would make a log that
+// polled reports whether a route shows only the log itself, how much of
+// everything there is, or what became of what was asked there. To record each look at such a one would make a log that
 // grows by being read.
 func polled(pattern string) bool {
 	switch pattern {
-	case "GET /v1/me", "GET /v1/admin/status", "GET /v1/admin/events", "GET /v1/admin/events/stream", "GET /v1/admin/checkpoint":
+	case "GET /v1/me", "GET /v1/admin/status", "GET /v1/admin/events", "GET /v1/admin/events/stream", "GET /v1/admin/checkpoint",
+		"GET /v1/proposals/{id}":
 		return true
 	}
 	return false

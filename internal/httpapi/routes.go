@@ -49,6 +49,7 @@ func (s *Server) routes() []route {
 		{pattern: "GET /v1/approvals", who: people, query: q("status", "cursor", "limit"), do: byPerson(s.listApprovals)},
 		{pattern: "GET /v1/approvals/{id}", who: people, do: byPerson(s.getApproval)},
 		{pattern: "POST /v1/approvals/{id}/decision", who: people, network: true, do: byPerson(s.decide)},
+		{pattern: "GET /v1/proposals/{id}", who: people, query: q("wait"), do: byPerson(s.getProposal)},
 
 		{pattern: "GET /v1/admin/status", who: people, do: byPerson(s.status)},
 		{pattern: "GET /v1/admin/doctor", who: people, do: byPerson(s.doctor)},
@@ -94,20 +95,21 @@ func (s *Server) routes() []route {
 
 // Handler serves the API to the network: /v1/…, /healthz and /readyz.
 func (s *Server) Handler() http.Handler {
-	mux := http.NewServeMux()
-	for _, r := range s.routes() {
-		mux.Handle(r.pattern, s.serve(r, s.authenticate))
-	}
-	return s.paths(mux)
+	return s.handler(s.authenticate, func(route) bool { return true })
 }
 
 // operatorHandler serves what the operator's socket may do: everything of
 // people but to decide.
 func (s *Server) operatorHandler() http.Handler {
+	return s.handler(s.authenticateOperator, func(r route) bool { return !r.network })
+}
+
+// handler serves some of the routes to those whom who finds.
+func (s *Server) handler(who authenticator, some func(route) bool) http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range s.routes() {
-		if !r.network {
-			mux.Handle(r.pattern, s.serve(r, s.authenticateOperator))
+		if some(r) {
+			mux.Handle(r.pattern, s.serve(r, who))
 		}
 	}
 	return s.paths(mux)

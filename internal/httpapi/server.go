@@ -18,6 +18,7 @@ import (
 	"github.com/valetkey/valetkey/internal/connect"
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/manage"
+	"github.com/valetkey/valetkey/internal/proposal"
 	"github.com/valetkey/valetkey/internal/user"
 	"github.com/valetkey/valetkey/internal/vault"
 	"github.com/valetkey/valetkey/secret"
@@ -41,6 +42,7 @@ type Server struct {
 	Broker       *broker.Broker
 	Manage       *manage.Service
 	Connect      *connect.Service
+	Proposals    *proposal.Service
 	Checkpointer *audit.Checkpointer
 	Record       Record
 

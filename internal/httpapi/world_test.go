@@ -68,7 +68,7 @@ func newWorld(t *testing.T, change ...func(*http.Server, *httpapi.Server)) *worl
 	a := w.App
 	w.api = &httpapi.Server{
 		Org: id.DefaultOrg, Version: "test", StartedAt: time.Now(), Config: w.Config,
-		Agents: a.Agents, Refusals: a.Refusals, Users: a.Users, Broker: a.Broker, Manage: a.Manage, Connect: a.Connect,
+		Agents: a.Agents, Refusals: a.Refusals, Users: a.Users, Broker: a.Broker, Manage: a.Manage, Connect: a.Connect, Proposals: a.Proposals,
 		Checkpointer: a.Checkpointer, Record: record{a.DB.Log()}, Cookie: cookieName,
 		EnrolURL: func(link secret.Text) string { return w.Config.PublicURL + "enrol#" + link.Reveal() },
 		ClientIP: func(r *http.Request) netip.Addr {
@@ -76,6 +76,7 @@ func newWorld(t *testing.T, change ...func(*http.Server, *httpapi.Server)) *worl
 		},
 		Leaving: w.leaving, Log: a.Log,
 	}
+	a.Proposals.Perform = w.api.Perform
 	srv := httptest.NewUnstartedServer(nil)
 	for _, c := range change {
 		c(srv.Config, w.api)

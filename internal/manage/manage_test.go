@@ -105,40 +105,40 @@ func (th *things) principals(other user.Principal) map[string]user.Principal {
 
 var columns = []string{"own", "ownOld", "other", "admin", "owner", "ownrOld", "audit", "ownAud", "cli", "cli+", "ownrCLI", "op", "op+", "nobody"}
 
-// Short names of the reasons, so that the table can be read.
+// Short names of the reasons, so that the table can be read. What somebody
+// never may comes before where they may do it.
 var reasons = map[string]string{
-	"ok": "", "role": "not_allowed", "brow": "browser_required", "pkey": "passkey_required", "fresh": "confirm_presence", "login": "login_required",
+	"ok": "", "role": "not_allowed", "brow": "browser_required", "pkey": "passkey_required", "fresh": "confirm_required", "login": "login_required",
 	"noAg": "agent_not_found", "noCon": "connection_not_found",
 }
 
 // Who may change what. Each cell is tried on things of its own.
 func TestWhoMayChangeWhat(t *testing.T) {
-	reasons["fresh"] = user.ErrConfirm.Reason
 	rows := []struct {
 		what  string
 		do    func(*things, user.Principal) error
 		cells string
 	}{
-		//                                            own   ownOld other admin owner ownrOld audit ownAud cli  cli+  ownrCLI op   op+  nobody
-		{"register an agent", register(""), "         ok    ok    role  ok    ok    ok    role  role  brow  ok    brow  pkey  ok    login"},
-		{"register a lenient one", register(agent.Compat2025), "role role role ok ok ok   role  role  brow  role  brow  pkey  ok    login"},
-		{"add a key", addKey, "                       ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    login"},
-		{"revoke a key", revokeKey, "                 ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    login"},
-		{"suspend an agent", suspend, "               ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    login"},
-		{"resume an agent", resume, "                 ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    login"},
-		{"allow a network", allow, "                  ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    login"},
-		{"make it strict", profile(agent.Strict), "   ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    login"},
-		{"make it lenient", profile(agent.Compat2025), "role role noAg ok    ok    ok    noAg  noAg  brow  role  brow  pkey  ok    login"},
-		{"grant use", give(grant.Broker), "           ok    ok    noCon role  role  role  role  role  brow  ok    brow  pkey  ok    noCon"},
-		{"grant the token", give(grant.Vend), "       ok    fresh noCon role  role  role  role  role  brow  fresh brow  pkey  ok    noCon"},
-		{"revoke a grant", revokeGrant, "             ok    ok    role  ok    ok    ok    role  role  brow  ok    brow  pkey  ok    login"},
-		{"disconnect", disconnect, "                  ok    ok    noCon ok    ok    ok    role  role  brow  ok    brow  pkey  ok    noCon"},
-		{"set a provider", setProvider, "             role  role  role  ok    ok    fresh role  role  brow  role  brow  pkey  ok    role"},
-		{"freeze an agent", halt(freeze.Agent), "     ok    ok    noAg  ok    ok    ok    role  ok    ok    ok    ok    ok    ok    login"},
-		{"freeze a connection", halt(freeze.Connection), "ok ok   noCon ok    ok    ok    role  ok    ok    ok    ok    ok    ok    login"},
-		{"freeze a person", halt(freeze.User), "      ok    ok    role  ok    ok    ok    role  ok    ok    ok    ok    ok    ok    login"},
-		{"freeze everything", halt(freeze.All), "     role  role  role  ok    ok    ok    role  role  role  role  ok    ok    ok    login"},
-		{"lift a freeze", lift, "                     role  role  role  role  ok    fresh role  role  role  role  fresh pkey  ok    role"},
+		//                                                   own   ownOld other admin owner ownrOld audit ownAud cli  cli+  ownrCLI op   op+  nobody
+		{"register an agent", register(""), "                ok    ok    role  ok    ok    ok    role  role  brow  ok    brow  pkey  ok    role"},
+		{"register a lenient one", register(agent.Compat2025), "role role role ok   ok    ok    role  role  brow  role  brow  pkey  ok    role"},
+		{"add a key", addKey, "                              ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    noAg"},
+		{"revoke a key", revokeKey, "                        ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    noAg"},
+		{"suspend an agent", suspend, "                      ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    noAg"},
+		{"resume an agent", resume, "                        ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    noAg"},
+		{"allow a network", allow, "                         ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    noAg"},
+		{"make it strict", profile(agent.Strict), "          ok    ok    noAg  ok    ok    ok    noAg  noAg  brow  ok    brow  pkey  ok    noAg"},
+		{"make it lenient", profile(agent.Compat2025), "     role  role  noAg  ok    ok    ok    noAg  noAg  brow  role  brow  pkey  ok    noAg"},
+		{"grant use", give(grant.Broker), "                  ok    ok    noCon role  role  role  role  role  brow  ok    role  pkey  ok    noCon"},
+		{"grant the token", give(grant.Vend), "              ok    fresh noCon role  role  role  role  role  brow  fresh role  pkey  ok    noCon"},
+		{"revoke a grant", revokeGrant, "                    ok    ok    role  ok    ok    ok    role  role  brow  ok    brow  pkey  ok    role"},
+		{"disconnect", disconnect, "                         ok    ok    noCon ok    ok    ok    role  role  brow  ok    brow  pkey  ok    noCon"},
+		{"set a provider", setProvider, "                    role  role  role  ok    ok    fresh role  role  role  role  brow  pkey  ok    role"},
+		{"freeze an agent", halt(freeze.Agent), "            ok    ok    noAg  ok    ok    ok    role  ok    ok    ok    ok    ok    ok    login"},
+		{"freeze a connection", halt(freeze.Connection), "   ok    ok    noCon ok    ok    ok    role  ok    ok    ok    ok    ok    ok    login"},
+		{"freeze a person", halt(freeze.User), "             ok    ok    role  ok    ok    ok    role  ok    ok    ok    ok    ok    ok    login"},
+		{"freeze everything", halt(freeze.All), "            role  role  role  ok    ok    ok    role  role  role  role  ok    ok    ok    login"},
+		{"lift a freeze", lift, "                            role  role  role  role  ok    fresh role  role  role  role  fresh pkey  ok    role"},
 	}
 	w := vktest.New(t)
 	pat := w.Sandbox.PersonalToken("octocat", "repo")
@@ -454,7 +454,7 @@ func TestSetProviderRefuses(t *testing.T) {
 	for why, r := range map[string]vault.Registration{
 		"an unknown entry":         {Provider: "x", Spec: "gitea"},
 		"no entry":                 {Provider: "x"},
-		"an address on the inside": {Provider: "x", Spec: "github", Base: at("https://127.0.0.1:1")},
+		"an address on the inside": {Provider: "x", Spec: "github", Base: at("https://10.0.0.1")},
 		"the metadata service":     {Provider: "x", Spec: "github", Base: at("https://169.254.169.254")},
 		"plain http":               {Provider: "x", Spec: "github", Base: at("http://github.example.com")},
 		"a password in it":         {Provider: "x", Spec: "github", Base: at("https://me:pw@github.example.com")},

@@ -4,8 +4,6 @@ import (
 	"context"
 	"testing"
 	"time"
-
-	"github.com/valetkey/valetkey/internal/audit"
 )
 
 // contextUntil is a context that ends when it is so.
@@ -18,9 +16,4 @@ func contextUntil(t *testing.T, so func() bool) (context.Context, context.Cancel
 		cancel()
 	}()
 	return ctx, cancel
-}
-
-// writable says whether an event can be recorded.
-func (s *scene) writable() bool {
-	return s.App.DB.Flows().Record(s.t.Context(), []audit.Event{s.log("test.write", "", nil)}) == nil
 }

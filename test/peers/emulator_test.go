@@ -113,13 +113,6 @@ func (e *emulator) open(t *testing.T, title string) issue {
 	return i
 }
 
-func (e *emulator) issues(t *testing.T) []issue {
-	t.Helper()
-	var all []issue
-	e.ask(t, &all, "issues", "octo", "api")
-	return all
-}
-
 func (e *emulator) comments(t *testing.T, number int) []comment {
 	t.Helper()
 	var all []comment

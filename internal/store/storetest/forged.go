@@ -228,6 +228,9 @@ func (w *world) signed(db *store.DB, ap any) []signed {
 			}
 			return err
 		}},
+		{table: "proposals", by: "id", key: string(w.proposal.ID), found: keyed, read: func(ctx context.Context) error {
+			return only(db.Proposals().Proposal(ctx, org, w.proposal.ID))
+		}},
 		{table: "actions", by: "id", key: string(w.held.ID), found: keyed, read: func(ctx context.Context) error { return only(db.Actions().Held(ctx, org, w.held.ID)) }},
 		{table: "approvals", by: "id", key: fmt.Sprint(ap), found: keyed, read: func(ctx context.Context) error { return only(db.Actions().Held(ctx, org, w.held.ID)) }},
 	}

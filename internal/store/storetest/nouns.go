@@ -13,6 +13,7 @@ import (
 	"github.com/valetkey/valetkey/internal/grant"
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/proposal"
 	"github.com/valetkey/valetkey/internal/user"
 	"github.com/valetkey/valetkey/internal/vault"
 )
@@ -122,6 +123,11 @@ func testRoundTrips(t *testing.T, d Database) {
 	w.policy.Version = 1
 	docs, err := db.Policies().Policies(ctx, org)
 	same(t, docs, []*policy.Document{w.policy}, err)
+	must(t, db.Proposals().CreateProposal(ctx, w.proposal, 1, nil))
+	pr, err := db.Proposals().Proposal(ctx, org, w.proposal.ID)
+	same(t, pr, w.proposal, err)
+	prs, err := db.Proposals().OpenProposals(ctx, org)
+	same(t, prs, []*proposal.Proposal{w.proposal}, err)
 
 	must(t, w.hold(ctx, db, w.held, w.approval, 10, event("action.held", w.held.ID)))
 	want := broker.Held{Action: w.held, Approval: w.approval}
@@ -381,5 +387,49 @@ func testCustody(t *testing.T, d Database) {
 	twice.ID = id.NewPolicy()
 	if err := db.Policies().PutPolicy(ctx, &twice, nil); fault.From(err).Reason != "exists" {
 		t.Errorf("two policies of one name: %v", err)
+	}
+}
+
+// A proposer has so many open proposals at once and no more; what has run out,
+// was decided or is somebody else's does not count.
+func testProposals(t *testing.T, d Database) {
+	db, ctx := d.Open(t), t.Context()
+	store := db.Proposals()
+	create := func(by string, made time.Time) (*proposal.Proposal, error) {
+		p := newWorld(db).proposal
+		p.By, p.CreatedAt, p.ExpiresAt = by, made, made.Add(proposal.TTL)
+		return p, store.CreateProposal(ctx, p, 2, []audit.Event{event("proposal.opened", p.ID)})
+	}
+	_, err := store.Proposal(ctx, org, id.NewProposal())
+	refused(t, "Proposal", err, proposal.ErrUnknown)
+	none := func(*proposal.Proposal) ([]audit.Event, error) { return nil, nil }
+	refused(t, "UpdateProposal", store.UpdateProposal(ctx, org, id.NewProposal(), none), proposal.ErrUnknown)
+	first, err := create("operator:0", now)
+	must(t, err)
+	second, err := create("operator:0", now.Add(time.Minute))
+	must(t, err)
+	_, err = create("operator:0", now.Add(2*time.Minute))
+	refused(t, "a third", err, proposal.ErrTooMany)
+	if _, err := create("operator:1", now.Add(2*time.Minute)); err != nil {
+		t.Errorf("somebody else's first: %v", err)
+	}
+	if _, err := store.Proposal(ctx, "org_other", first.ID); !errors.Is(err, proposal.ErrUnknown) {
+		t.Errorf("a proposal through another org: %v", err)
+	}
+	must(t, store.UpdateProposal(ctx, org, second.ID, func(p *proposal.Proposal) ([]audit.Event, error) {
+		p.State = proposal.Refused
+		return nil, nil
+	}))
+	third, err := create("operator:0", now.Add(3*time.Minute))
+	must(t, err)
+	if _, err := create("operator:0", first.ExpiresAt); err != nil {
+		t.Errorf("one more, when the first has run out: %v", err)
+	}
+	must(t, store.ForgetProposals(ctx, org, third.CreatedAt))
+	_, err = store.Proposal(ctx, org, first.ID)
+	refused(t, "one that was forgotten", err, proposal.ErrUnknown)
+	open, err := store.OpenProposals(ctx, org)
+	if err != nil || len(open) != 2 || open[1].ID != third.ID {
+		t.Errorf("open ones: %d, %v", len(open), err)
 	}
 }

@@ -112,9 +112,9 @@ func (c *Cluster) start() error {
 	}
 	// A language's own collation shows where the store would depend on one.
 	initdb := []string{"-D", filepath.Join(c.dir, "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"}
-	out, err := run(filepath.Join(bin, "initdb"), append(slices.Clone(initdb), "--locale-provider=icu", "--icu-locale=en-US")...).CombinedOutput()
+	err = run(filepath.Join(bin, "initdb"), append(slices.Clone(initdb), "--locale-provider=icu", "--icu-locale=en-US")...).Run()
 	if err != nil {
-		if out, err = run(filepath.Join(bin, "initdb"), initdb...).CombinedOutput(); err != nil {
+		if out, err := run(filepath.Join(bin, "initdb"), initdb...).CombinedOutput(); err != nil {
 			return fmt.Errorf("start PostgreSQL: initdb: %w: %s", err, out)
 		}
 	}

@@ -18,6 +18,7 @@ func Run(t *testing.T, fresh func(testing.TB) Database) {
 		{"people", testPeople},
 		{"agents", testAgents},
 		{"custody", testCustody},
+		{"proposals", testProposals},
 		{"actions", testActions},
 		{"queue", testQueue},
 		{"sweep", testSweep},

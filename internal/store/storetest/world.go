@@ -14,6 +14,7 @@ import (
 	"github.com/valetkey/valetkey/internal/grant"
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/proposal"
 	"github.com/valetkey/valetkey/internal/store"
 	"github.com/valetkey/valetkey/internal/user"
 	"github.com/valetkey/valetkey/internal/vault"
@@ -40,6 +41,7 @@ type world struct {
 	grant        *grant.Grant
 	freeze       *freeze.Freeze
 	policy       *policy.Document
+	proposal     *proposal.Proposal
 	held         *action.Action
 	approval     *approval.Approval
 	inline       id.Action
@@ -83,6 +85,9 @@ func newWorld(db *store.DB) *world {
 	})
 	w.freeze = filled(func(f *freeze.Freeze) { f.Org, f.ID, f.LiftedAt, f.Version = org, id.NewFreeze(), time.Time{}, 1 })
 	w.policy = filled(func(d *policy.Document) { d.Org, d.ID, d.Version = org, id.NewPolicy(), 0 })
+	w.proposal = filled(func(p *proposal.Proposal) {
+		p.Org, p.ID, p.User, p.State, p.Version = org, id.NewProposal(), w.user.ID, proposal.Open, 1
+	})
 	w.held, w.approval = w.pending(w.agent.ID, "")
 	return w
 }
@@ -256,6 +261,12 @@ func (w *world) mutations() []mutation {
 			next.Version, next.Text = 1, "permit (principal, action, resource);"
 			return w.db.Policies().PutPolicy(ctx, &next, e)
 		}},
+		{name: "CreateProposal", run: func(ctx context.Context, e []audit.Event) error {
+			return w.db.Proposals().CreateProposal(ctx, w.proposal, 10, e)
+		}},
+		changing("UpdateProposal", func(ctx context.Context, c func(*proposal.Proposal) ([]audit.Event, error)) error {
+			return w.db.Proposals().UpdateProposal(ctx, org, w.proposal.ID, c)
+		}, func(p *proposal.Proposal) { p.Status = 201 }),
 
 		{name: "Begin", run: func(ctx context.Context, e []audit.Event) error {
 			return actions.Begin(ctx, broker.Begin{Org: org, Epoch: epoch(ctx), Proofs: proofs("begin"), Events: e, Intent: w.inline})
@@ -279,6 +290,9 @@ func (w *world) mutations() []mutation {
 			return w.db.Connections().End(ctx, org, w.connection.ID, now, func(c *vault.Connection) ([]audit.Event, error) { c.Status = vault.Revoked; return e, nil })
 		}, fails: func(ctx context.Context, refusal error) error {
 			return w.db.Connections().End(ctx, org, w.connection.ID, now, func(c *vault.Connection) ([]audit.Event, error) { c.Status = vault.Revoked; return nil, refusal })
+		}},
+		{name: "ForgetProposals", silent: true, run: func(ctx context.Context, _ []audit.Event) error {
+			return w.db.Proposals().ForgetProposals(ctx, org, w.proposal.CreatedAt.Add(time.Second))
 		}},
 	}
 }

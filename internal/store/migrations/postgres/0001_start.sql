@@ -403,5 +403,35 @@ create index approvals_newest on approvals (org, status, created_at);
 create index approvals_action on approvals (org, action);
 create index approvals_agent on approvals (org, agent, status);
 
+-- A change that a command line proposed, and a person confirms in a browser.
+create table proposals (
+	org        text   collate "C" not null,
+	id         text   collate "C" not null,
+	proposer   text   collate "C" not null,
+	user_id    text   collate "C" not null,
+	session    text   collate "C" not null,
+	label      text   collate "C" not null,
+	method     text   collate "C" not null,
+	path       text   collate "C" not null,
+	query      text   collate "C" not null,
+	summary    text   collate "C" not null,
+	body       bytea  not null,
+	digest     bytea  not null,
+	nonce      bytea  not null,
+	created_at bigint not null,
+	expires_at bigint not null,
+	state      text   collate "C" not null,
+	decided_at bigint not null,
+	decided_by text   collate "C" not null,
+	evidence   bytea  not null,
+	status     bigint not null,
+	answer     bytea  not null,
+	version    bigint not null,
+	mac        bytea  not null,
+	primary key (org, id)
+);
+create index proposals_open on proposals (org, state, created_at);
+create index proposals_proposer on proposals (org, proposer, state);
+
 -- +goose Down
 select 'migrations only go forward';

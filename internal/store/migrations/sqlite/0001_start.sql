@@ -401,5 +401,35 @@ create index approvals_newest on approvals (org, status, created_at);
 create index approvals_action on approvals (org, action);
 create index approvals_agent on approvals (org, agent, status);
 
+-- A change that a command line proposed, and a person confirms in a browser.
+create table proposals (
+	org        text    not null,
+	id         text    not null,
+	proposer   text    not null,
+	user_id    text    not null,
+	session    text    not null,
+	label      text    not null,
+	method     text    not null,
+	path       text    not null,
+	query      text    not null,
+	summary    text    not null,
+	body       blob    not null,
+	digest     blob    not null,
+	nonce      blob    not null,
+	created_at integer not null,
+	expires_at integer not null,
+	state      text    not null,
+	decided_at integer not null,
+	decided_by text    not null,
+	evidence   blob    not null,
+	status     integer not null,
+	answer     blob    not null,
+	version    integer not null,
+	mac        blob    not null,
+	primary key (org, id)
+);
+create index proposals_open on proposals (org, state, created_at);
+create index proposals_proposer on proposals (org, proposer, state);
+
 -- +goose Down
 select 'migrations only go forward';
