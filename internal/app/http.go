@@ -45,7 +45,7 @@ func (a *App) edges() error {
 	}
 	a.Dash = &dash.Server{
 		Org: org, PublicURL: a.Config.PublicURL, Pages: pages, Users: a.Users, Broker: a.Broker, Manage: a.Manage, Connect: a.Connect,
-		Refusals: a.Refusals, Checkpoint: a.Checkpointer.Last, ClientIP: a.clientIP, Leaving: a.leaving, Log: a.Log,
+		Refusals: a.Refusals, Proposals: a.Proposals, Checkpoint: a.Checkpointer.Last, ClientIP: a.clientIP, Leaving: a.leaving, Log: a.Log,
 		Select: func(ctx context.Context, q dash.Query) ([]audit.Event, error) {
 			return a.DB.Log().Select(ctx, store.Query(q))
 		},

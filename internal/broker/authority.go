@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/valetkey/valetkey/internal/agent"
 	"github.com/valetkey/valetkey/internal/grant"
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/user"
@@ -19,6 +20,13 @@ type authority struct {
 	epoch  int64
 	grants map[id.Agent][]*grant.Grant
 	people map[id.User]*user.User
+	agents map[id.Agent]*standing
+}
+
+// standing is an agent as authority has it, with its keys that may be used.
+type standing struct {
+	agent *agent.Agent
+	keys  map[id.Key]bool
 }
 
 // maxKept bounds each map; a full one is emptied.
@@ -27,7 +35,7 @@ const maxKept = 10_000
 // at empties the maps when authority has moved. The caller holds the lock.
 func (a *authority) at(epoch int64) {
 	if a.grants == nil || a.epoch != epoch {
-		a.epoch, a.grants, a.people = epoch, map[id.Agent][]*grant.Grant{}, map[id.User]*user.User{}
+		a.epoch, a.grants, a.people, a.agents = epoch, map[id.Agent][]*grant.Grant{}, map[id.User]*user.User{}, map[id.Agent]*standing{}
 	}
 }
 
@@ -43,6 +51,36 @@ func (b *Broker) person(ctx context.Context, who id.User) (*user.User, error) {
 	return keep(ctx, b, who, func(a *authority) map[id.User]*user.User { return a.people }, func() (*user.User, error) {
 		return b.Users.User(ctx, b.Org, who)
 	})
+}
+
+// admitted looks again at an agent that was authenticated a while ago: its
+// request may have taken its time, or waited for a refresh. An agent that is
+// suspended, or whose key was revoked meanwhile, is refused.
+func (b *Broker) admitted(ctx context.Context, c agent.Caller) error {
+	s, err := keep(ctx, b, c.Agent, func(a *authority) map[id.Agent]*standing { return a.agents }, func() (*standing, error) {
+		who, err := b.Agents.Agent(ctx, b.Org, c.Agent)
+		if err != nil {
+			return nil, err
+		}
+		keys, err := b.Agents.Keys().OfAgent(ctx, b.Org, c.Agent)
+		if err != nil {
+			return nil, err
+		}
+		s := &standing{agent: who, keys: map[id.Key]bool{}}
+		for _, k := range keys {
+			s.keys[k.ID] = k.Status == agent.KeyActive
+		}
+		return s, nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case s.agent.Status != agent.Active:
+		return agent.ErrSuspended
+	case c.Key != "" && !s.keys[c.Key]:
+		return agent.ErrToken
+	}
+	return nil
 }
 
 // keep returns what is kept under key, or reads it. A record that is newer than

@@ -63,6 +63,7 @@ const (
 	PayloadKept    = 24 * time.Hour // after the end of an action
 	maxJudgements  = 4              // before authority that keeps moving is an error
 	maxConcurrency = 16             // executions at a time, in one process
+	maxLooked      = 4096           // approved actions looked at in one round; one agent has MaxPending at most
 )
 
 // Errors of the road.
@@ -165,6 +166,9 @@ func (b *Broker) submit(ctx context.Context, c agent.Caller, ask Ask, now time.T
 func (b *Broker) submitOnce(ctx context.Context, c agent.Caller, ask Ask, now time.Time) (Outcome, error) {
 	epoch, err := b.now(ctx)
 	if err != nil {
+		return Outcome{}, err
+	}
+	if err := b.admitted(ctx, c); err != nil {
 		return Outcome{}, err
 	}
 	con, err := b.connection(ctx, c, ask.Connection)
@@ -274,7 +278,10 @@ func (b *Broker) connection(ctx context.Context, c agent.Caller, ref string) (*v
 		if string(con.ID) == ref {
 			return con, nil
 		}
-		if con.Status != vault.Revoked && (con.Name == ref || con.Provider == ref) {
+		// A name means a connection of the agent's owner. What others grant is
+		// named by its id, so that nobody can slip an account under a name that
+		// the agent uses.
+		if con.User == c.Owner && con.Status != vault.Revoked && (con.Name == ref || con.Provider == ref) {
 			hits = append(hits, con)
 		}
 	}

@@ -125,8 +125,19 @@ func (b *Broker) approver(ctx context.Context, who id.User, h Held, now time.Tim
 		}
 		return ErrNotApprover
 	}
-	is := func(name string) bool {
-		return name == string(u.ID) || name == u.Name || name == "role:"+string(u.Role) || owns && name == "connection-owner"
+	// Each form of entry is compared with one thing only, so that nobody becomes
+	// an approver by what they call themselves.
+	is := func(entry string) bool {
+		role, isRole := strings.CutPrefix(entry, "role:")
+		switch {
+		case isRole:
+			return role == string(u.Role)
+		case entry == "connection-owner":
+			return owns
+		case strings.HasPrefix(entry, "usr_"):
+			return entry == string(u.ID)
+		}
+		return entry == u.Name
 	}
 	if !j.decision.MayApprove(is) {
 		return ErrNotApprover

@@ -51,7 +51,7 @@ func (b *Broker) claimLoop(ctx context.Context) {
 	defer leave()
 	for ctx.Err() == nil {
 		b.expire(ctx, time.Now())
-		due, err := b.Queue.Approved(ctx, b.Org, 4*maxConcurrency)
+		due, err := b.Queue.Approved(ctx, b.Org, maxLooked)
 		if err != nil && ctx.Err() == nil {
 			b.Logger.ErrorContext(ctx, "looking for approved actions", slog.Any("error", err))
 		}
@@ -263,7 +263,7 @@ func (b *Broker) perform(ctx context.Context, h Held, r *ready) {
 	ctx, done := b.running.add(context.WithoutCancel(ctx), h.Action)
 	defer done()
 	now := time.Now()
-	err := b.Store.Move(ctx, b.Org, h.Action.ID, Move{Epoch: r.epoch, Apply: func(a *action.Action, p *approval.Approval) ([]audit.Event, *approval.Approval, error) {
+	err := b.Store.Move(ctx, b.Org, h.Action.ID, Move{Epoch: r.epoch, Claims: true, Apply: func(a *action.Action, p *approval.Approval) ([]audit.Event, *approval.Approval, error) {
 		spent, err := p.Spend(r.digest, now)
 		if err != nil {
 			return nil, nil, err
@@ -276,6 +276,10 @@ func (b *Broker) perform(ctx context.Context, h Held, r *ready) {
 			b.Logger.WarnContext(ctx, "claiming an approved action", slog.String("action", string(h.Action.ID)), slog.Any("error", err))
 		}
 		return // another replica has it, or authority moved: it is looked at again
+	}
+	if err := b.Freezes.Check(b.Org, h.Action.Agent, h.Action.Connection, h.Action.User); err != nil {
+		b.finish(ctx, h.Action.ID, action.Outcome{State: action.Failed, Why: fault.From(err).Reason}, nil) // nothing has left
+		return
 	}
 	ans, out := b.collect(ctx, h.Action, r)
 	var sealed []byte

@@ -47,16 +47,24 @@ func (b *Broker) inline(ctx context.Context, c agent.Caller, a *action.Action, r
 		// ran, instead of running it again.
 		proofs = append(slices.Clone(proofs), agent.Proof{Agent: c.Agent, JTI: "inline\x00" + a.Key, Until: now.Add(PayloadKept)})
 	}
+	// The caller may go away; what has begun is still recorded. A freeze
+	// cancels the call all the same, from before its intent is durable.
+	run, done := b.running.add(ctx, a)
 	err = b.Store.Begin(ctx, Begin{Org: b.Org, Epoch: epoch, Proofs: proofs, Events: []audit.Event{intent}, Intent: a.ID})
-	if errors.Is(err, agent.ErrReplayed) && len(proofs) > len(c.Proofs) && len(c.Proofs) == 0 {
-		return Outcome{}, ErrRan
-	}
 	if err != nil {
+		done()
+		if errors.Is(err, agent.ErrReplayed) && len(proofs) > len(c.Proofs) && len(c.Proofs) == 0 {
+			err = ErrRan
+		}
 		return Outcome{}, err
 	}
-	// The caller may go away; what has begun is still recorded. A freeze
-	// cancels the call all the same.
-	run, done := b.running.add(ctx, a)
+	if err := b.Freezes.Check(b.Org, a.Agent, a.Connection, a.User); err != nil {
+		defer done()
+		if ended := b.ended(context.WithoutCancel(ctx), a, action.Outcome{State: action.Failed, Why: fault.From(err).Reason}); ended != nil {
+			return Outcome{}, ended
+		}
+		return Outcome{}, err
+	}
 	res, cred, err := b.send(run, a, req, p, cred, func(data map[string]string) error {
 		return b.Store.Begin(ctx, Begin{Org: b.Org, Epoch: epoch, Events: []audit.Event{retried(a, data)}})
 	})

@@ -103,9 +103,14 @@ func refused(err error) error {
 	return err
 }
 
+// sentence makes a detail of a provider one sentence. A first word with a dot
+// in it is an identifier, such as the name of an operation, and stays as it is.
 func sentence(s string) string {
 	if s == "" || strings.HasSuffix(s, ".") {
 		return s
+	}
+	if first, _, _ := strings.Cut(s, " "); strings.Contains(first, ".") {
+		return s + "."
 	}
 	return strings.ToUpper(s[:1]) + s[1:] + "."
 }

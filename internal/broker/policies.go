@@ -95,6 +95,11 @@ func (p *Policies) Save(ctx context.Context, who user.Principal, d policy.Docume
 	if err != nil {
 		return fault.New(fault.Invalid, "bad_policy", err.Error())
 	}
+	for _, p := range set.Broken() {
+		if d.Owner != "" && p.Source == d.Name {
+			return fault.New(fault.Invalid, "bad_policy", p.String())
+		}
+	}
 	if d.ID == "" {
 		d.ID = id.NewPolicy()
 	}

@@ -45,6 +45,10 @@ type Move struct {
 	Epoch  int64 // judged under this epoch; negative when the move needs none
 	Proofs []agent.Proof
 	Answer []byte // the sealed answer to keep, or nil
+	// Claims says that this move starts the execution: it fails with
+	// action.ErrState when the log has one of the action, or of its approval,
+	// already. A row can be put back to what it was; the log cannot, unnoticed.
+	Claims bool
 	// Apply changes a and p and says what happened. It is pure and may run
 	// twice. A non-nil opened is a new approval to store.
 	Apply func(a *action.Action, p *approval.Approval) (events []audit.Event, opened *approval.Approval, err error)

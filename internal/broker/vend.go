@@ -66,6 +66,9 @@ func (b *Broker) vend(ctx context.Context, c agent.Caller, ask VendAsk, now time
 	if err != nil {
 		return nil, Outcome{}, err
 	}
+	if err := b.admitted(ctx, c); err != nil {
+		return nil, Outcome{}, err
+	}
 	con, err := b.vendable(ctx, c, ask)
 	if err != nil {
 		return nil, Outcome{}, err
@@ -96,7 +99,7 @@ func (b *Broker) vend(ctx context.Context, c agent.Caller, ask VendAsk, now time
 	if err := b.Store.Begin(ctx, Begin{Org: b.Org, Epoch: epoch, Proofs: c.Proofs, Events: []audit.Event{e}}); err != nil {
 		return nil, Outcome{}, err
 	}
-	return vended(cred, now), Outcome{}, nil
+	return vended(cred, now), Outcome{}, b.Freezes.Check(b.Org, c.Agent, con.ID, con.User)
 }
 
 // credential is a token that is worth holding. One that is about to end, and
@@ -235,7 +238,7 @@ func (b *Broker) vendHeld(ctx context.Context, c agent.Caller, con *vault.Connec
 	if err != nil {
 		return nil, Outcome{}, err
 	}
-	err = b.Store.Move(ctx, b.Org, h.Action.ID, Move{Epoch: epoch, Proofs: c.Proofs, Apply: func(a *action.Action, p *approval.Approval) ([]audit.Event, *approval.Approval, error) {
+	err = b.Store.Move(ctx, b.Org, h.Action.ID, Move{Epoch: epoch, Proofs: c.Proofs, Claims: true, Apply: func(a *action.Action, p *approval.Approval) ([]audit.Event, *approval.Approval, error) {
 		digest := req.Effect(a.Party, a.Amount)
 		spent, err := p.Spend(digest, now)
 		if err != nil {

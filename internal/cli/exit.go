@@ -219,7 +219,7 @@ func (t *terminal) report(err error) int {
 	if v.problem.Action != "" {
 		fmt.Fprintf(t.err, "  action %s\n", display.VisibleText(v.problem.Action))
 	}
-	if v.problem.Instance != "" && v.code == exitFailed {
+	if v.problem.Instance != "" && v.code == exitFailed && v.problem.Status >= http.StatusInternalServerError {
 		fmt.Fprintf(t.err, "  the server's log has it as %s\n", display.VisibleText(v.problem.Instance))
 	}
 	return v.code

@@ -171,21 +171,36 @@ func (s *Service) Complete(ctx context.Context, p user.Principal, cb Callback, n
 	if err != nil {
 		return nil, fmt.Errorf("open PKCE verifier: %w", err)
 	}
+	e := p.Event("connection.completing", string(f.ID), p.User, now, map[string]string{"provider": f.Provider})
+	if err := s.Store.Record(ctx, []audit.Event{e}); err != nil {
+		return nil, err
+	}
 	// The code is spent at the provider by this call, whatever the browser does.
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), 40*time.Second)
 	defer cancel()
 	tokens, err := s.OAuth.Exchange(work, prov, f.RedirectURI, cb.Code, verifier, now)
 	if err != nil {
-		return nil, fault.New(fault.Upstream, "code_refused", "The provider did not redeem the code; start again from the connections page.").Because(err)
+		return nil, s.failed(work, p, f, fault.New(fault.Upstream, "code_refused", "The provider did not redeem the code; start again from the connections page.").Because(err), now)
 	}
 	account, seen, err := s.OAuth.Identity(work, prov, tokens.Access)
 	if err != nil {
-		return nil, err
+		return nil, s.failed(work, p, f, err, now)
 	}
 	if !tokens.ScopesGiven && seen != nil {
 		tokens.Scopes, tokens.ScopesGiven = seen, true
 	}
-	return s.link(work, p, prov, f.Reconnect, vault.ByCode, "", tokens, f.Scopes, account, now)
+	con, err := s.link(work, p, prov, f.Reconnect, vault.ByCode, "", tokens, f.Scopes, account, now)
+	if err != nil {
+		return nil, s.failed(work, p, f, err, now)
+	}
+	return con, nil
+}
+
+// failed records that tokens were issued to us and not kept. They are dropped,
+// not revoked: a revocation may reach other connections to the same account.
+func (s *Service) failed(ctx context.Context, p user.Principal, f *Flow, cause error, now time.Time) error {
+	e := p.Event("connection.failed", string(f.ID), p.User, now, map[string]string{"provider": f.Provider, "reason": fault.From(cause).Reason})
+	return errors.Join(cause, s.Store.Record(ctx, []audit.Event{e}))
 }
 
 // AddToken connects an account by a token that its owner pasted.

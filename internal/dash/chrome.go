@@ -25,7 +25,11 @@ func (s *Server) chrome(ctx context.Context, c *call, title, section string) (Ch
 	if err != nil {
 		return v, err
 	}
-	v.Waiting = len(mine)
+	proposed, err := s.Proposals.Waiting(ctx, c.who, c.now)
+	if err != nil {
+		return v, err
+	}
+	v.Waiting = len(mine) + len(proposed)
 	s.stopped(ctx, c, &v)
 	return v, nil
 }

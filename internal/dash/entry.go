@@ -302,7 +302,7 @@ func (s *Server) logout(ctx context.Context, c *call, _ nothingSent) (reply, err
 }
 
 // deviceScopes is what a terminal can do once it is logged in.
-var deviceScopes = []string{"see what you see", "answer approvals that need no passkey", "change your agents, grants and connections"}
+var deviceScopes = []string{"see what you see", "propose changes that you confirm here with your passkey", "freeze"}
 
 // device confirms the login of a terminal.
 func (s *Server) device(ctx context.Context, c *call) (reply, error) {

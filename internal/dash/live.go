@@ -119,7 +119,7 @@ func (s *Server) tell(ctx context.Context, c *call, f feed, events []audit.Event
 	inbox, told := false, map[string]bool{}
 	for _, e := range events {
 		held := strings.HasPrefix(e.Verb, "action.") && e.Data["approval"] != ""
-		inbox = inbox || held || strings.HasPrefix(e.Verb, "approval.")
+		inbox = inbox || held || strings.HasPrefix(e.Verb, "approval.") || strings.HasPrefix(e.Verb, "proposal.")
 		if !held || told[e.Object] || e.Org != s.Org {
 			continue
 		}
@@ -144,5 +144,9 @@ func (s *Server) tellInbox(ctx context.Context, c *call, f feed) error {
 	if err != nil {
 		return err
 	}
-	return f.send("inbox", map[string]int{"pending": len(mine)})
+	proposed, err := s.Proposals.Waiting(ctx, c.who, c.now)
+	if err != nil {
+		return err
+	}
+	return f.send("inbox", map[string]int{"pending": len(mine) + len(proposed)})
 }

@@ -21,7 +21,7 @@ type Renderer struct {
 
 // pageNames are the files of templates/pages, each a "main" inside the layout.
 var pageNames = []string{
-	"welcome", "login", "enrol", "inbox", "action", "connections", "disconnected", "agents", "agent", "activity", "policy", "device", "error",
+	"welcome", "login", "enrol", "inbox", "action", "connections", "disconnected", "agents", "agent", "activity", "policy", "device", "proposal", "error",
 }
 
 // NewRenderer parses the embedded templates.
@@ -124,6 +124,9 @@ func (r *Renderer) Policy(w io.Writer, v PolicyPage) error { return r.page(w, "p
 
 // Device renders the confirmation of a login from a terminal.
 func (r *Renderer) Device(w io.Writer, v DevicePage) error { return r.page(w, "device", v) }
+
+// Proposal renders what a command line asks for.
+func (r *Renderer) Proposal(w io.Writer, v ProposalPage) error { return r.page(w, "proposal", v) }
 
 // Error renders what went wrong.
 func (r *Renderer) Error(w io.Writer, v ErrorPage) error { return r.page(w, "error", v) }

@@ -92,6 +92,12 @@ var tellings = map[string]telling{
 	"freeze.thrown":   {"{who} froze {frozen}", "bad"},
 	"freeze.replayed": {"A freeze that could not be written down before is in the log", "bad"},
 	"freeze.lifted":   {"{who} lifted the freeze of {frozen}", "good"},
+
+	"proposal.opened":    {"{who} proposed a change from a command line: {method} {path}", "ask"},
+	"proposal.confirmed": {"{who} confirmed with a passkey what a command line proposed: {method} {path}", "good"},
+	"proposal.refused":   {"{who} refused what a command line proposed: {method} {path}", "bad"},
+	"proposal.expired":   {"Nobody confirmed in time what a command line proposed: {method} {path}", ""},
+	"proposal.finished":  {"What a command line proposed was answered with HTTP {status}", ""},
 }
 
 // eventView tells an event to a person.

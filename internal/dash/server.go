@@ -14,6 +14,7 @@ import (
 	"github.com/valetkey/valetkey/internal/connect"
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/manage"
+	"github.com/valetkey/valetkey/internal/proposal"
 	"github.com/valetkey/valetkey/internal/user"
 )
 
@@ -29,6 +30,8 @@ type Server struct {
 	Manage   *manage.Service
 	Connect  *connect.Service
 	Refusals *agent.Refusals
+	// Proposals are changes that command lines asked for.
+	Proposals *proposal.Service
 
 	// Select reads the log for people, newest first.
 	Select func(context.Context, Query) ([]audit.Event, error)
@@ -109,6 +112,9 @@ func (s *Server) routes() []route {
 		{"GET /actions/{id}/status", s.part(person, s.actionStatus)},
 		{"POST /actions/{id}/passkey", post(s, person, s.beginDecision)},
 		{"POST /actions/{id}/decision", post(s, person, s.decide)},
+		{"GET /proposals/{id}", s.page(person, s.proposal)},
+		{"POST /proposals/{id}/passkey", post(s, person, s.beginProposal)},
+		{"POST /proposals/{id}/decision", post(s, person, s.decideProposal)},
 
 		// What people have and give.
 		{"GET /connections", s.page(person, s.connections)},

@@ -31,7 +31,8 @@ valetkey grant add %[1]s %[2]s --operation 'github.issues.*' --resource %[3]s`, 
 cat >> CLAUDE.md <<'END'
 For GitHub, do not use gh or a token. Run: valetkey call OPERATION --await \
   --client-id claude-code --key ~/.config/valetkey/claude-code.key -f NAME=VALUE
-Reading is answered at once; writing waits until a person approves it.
+Low risk (reads, and small writes such as labels and branches) is answered at
+once; the rest waits until a person approves it.
 END`},
 		{ID: "langgraph", Title: "LangGraph", Note: "A tool that any Python agent can hold.",
 			Code: setUp("langgraph") + `
@@ -48,7 +49,7 @@ def comment(owner: str, repo: str, number: int, body: str) -> str:
          "-f", f"owner={owner}", "-f", f"repo={repo}", "-F", f"number={number}", "-f", f"body={body}"],
         capture_output=True, text=True).stdout
 END`},
-		{ID: "shell", Title: "cron or a shell", Note: "Reading passes; the comment waits here until you answer.",
+		{ID: "shell", Title: "cron or a shell", Note: "Low risk passes; the comment waits here until you answer.",
 			Code: setUp("nightly") + "\n" + ask("nightly")},
 	}
 }

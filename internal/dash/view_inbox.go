@@ -5,9 +5,10 @@ import "time"
 // InboxPage lists what waits for the person, and what was decided lately.
 type InboxPage struct {
 	Chrome
-	Pending []Card
-	Decided []Decided
-	More    int // pending actions beyond those listed
+	Proposals []ProposalCard // changes that command lines ask for
+	Pending   []Card
+	Decided   []Decided
+	More      int // pending actions beyond those listed
 	// Others are open actions that others have to answer, By.
 	Others []Decided
 	// HasAgents and HasConnections choose what an empty inbox teaches.

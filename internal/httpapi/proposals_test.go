@@ -361,17 +361,15 @@ func TestProposalIsBoundToItsBytes(t *testing.T) {
 	w := newWorld(t).furnish()
 	adam := w.person("adam", user.Admin)
 	one := w.propose(w.commandLine(adam), "PUT", "/v1/admin/providers/github", api.ProviderRequest{ClientID: "shown"})
+	two := w.proposed()
 	for name, change := range map[string]func(*proposal.Proposal){
-		"path":    func(p *proposal.Proposal) { p.Path = "/v1/admin/providers/other" },
-		"method":  func(p *proposal.Proposal) { p.Method = "DELETE" },
-		"user":    func(p *proposal.Proposal) { p.User = "" },
-		"body":    func(p *proposal.Proposal) { p.Body = nil },
-		"summary": func(p *proposal.Proposal) { p.Summary = "Nothing." },
-		"expiry":  func(p *proposal.Proposal) { p.ExpiresAt = p.ExpiresAt.Add(time.Hour) },
-		"another's body": func(p *proposal.Proposal) {
-			two := w.proposed()
-			p.Body = two.Body
-		},
+		"path":           func(p *proposal.Proposal) { p.Path = "/v1/admin/providers/other" },
+		"method":         func(p *proposal.Proposal) { p.Method = "DELETE" },
+		"user":           func(p *proposal.Proposal) { p.User = "" },
+		"body":           func(p *proposal.Proposal) { p.Body = nil },
+		"summary":        func(p *proposal.Proposal) { p.Summary = "Nothing." },
+		"expiry":         func(p *proposal.Proposal) { p.ExpiresAt = p.ExpiresAt.Add(time.Hour) },
+		"another's body": func(p *proposal.Proposal) { p.Body = two.Body },
 	} {
 		var was proposal.Proposal
 		set := func(change func(*proposal.Proposal)) {

@@ -81,6 +81,9 @@ func Compile(texts []Source) (*Set, error) {
 			name = string(src.ID)
 		}
 		list, found := parse(name, src.Text)
+		if src.Owner != "" && len(found) == 0 {
+			found = append(found, widening(name, list)...)
+		}
 		switch {
 		case len(found) > 0 && src.Owner == "":
 			problems = append(problems, found...)
@@ -100,6 +103,20 @@ func Compile(texts []Source) (*Set, error) {
 		return nil, problems
 	}
 	return s, nil
+}
+
+// widening names the permits in a text of a user's own: such a text may forbid
+// and ask on that user's connections. What is permitted at all is the org's to
+// say.
+func widening(name string, list []parsed) []Problem {
+	var found []Problem
+	for _, p := range list {
+		if p.policy.Effect() == cedar.Permit {
+			at := p.policy.Position()
+			found = append(found, Problem{Source: name, Line: at.Line, Column: at.Column, Message: "rules of your own may forbid and ask, not permit; ask an admin to permit it for everybody"})
+		}
+	}
+	return found
 }
 
 func (s *Set) add(src Source, name string, p parsed) {

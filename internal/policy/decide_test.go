@@ -113,16 +113,24 @@ func TestABrokenTextOfTheOrgIsAnError(t *testing.T) {
 }
 
 func TestAPermitNeverUndercutsAnAsk(t *testing.T) {
-	for _, s := range []*policy.Set{
-		compile(t, policy.Default(), org(permitAll)),
-		compile(t, policy.Default(), own(mira, permitAll)),
-	} {
-		if d := s.Decide(write("github.pulls.merge", 3)); d.Verdict != policy.Ask {
-			t.Errorf("merge: %v", d.Verdict)
-		}
-		if d := s.Decide(write("github.repos.delete", 4)); d.Verdict != policy.StepUp {
-			t.Errorf("delete: %v", d.Verdict)
-		}
+	s := compile(t, policy.Default(), org(permitAll))
+	if d := s.Decide(write("github.pulls.merge", 3)); d.Verdict != policy.Ask {
+		t.Errorf("merge: %v", d.Verdict)
+	}
+	if d := s.Decide(write("github.repos.delete", 4)); d.Verdict != policy.StepUp {
+		t.Errorf("delete: %v", d.Verdict)
+	}
+}
+
+// What is permitted at all is the org's to say: a permit in a user's own text
+// is a mistake, and a text with a mistake denies on that user's connections.
+func TestAUsersOwnRulesDoNotPermit(t *testing.T) {
+	s := compile(t, policy.Default(), own(mira, permitAll))
+	if d := s.Decide(write("github.issues.list", 1)); d.Verdict != policy.Deny {
+		t.Errorf("a read under an own permit: %v", d.Verdict)
+	}
+	if len(s.Broken()) != 1 {
+		t.Errorf("broken: %v", s.Broken())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -138,7 +139,7 @@ func (s *Actions) Hold(ctx context.Context, h broker.Hold) error {
 }
 
 const (
-	countOpenQ = `select count(*) from approvals where org = $1 and agent = $2 and status = 'open'`
+	countOpenQ = `select count(*) from approvals where org = $1 and agent = $2 and status in ('open', 'granted')`
 	alikeQ     = `select id from actions where org = $1 and agent = $2 and created_at >= $3 and (effect = $4 or idempotency = $5 and idempotency <> '')`
 )
 
@@ -263,6 +264,22 @@ func (s *Actions) Held(ctx context.Context, org id.Org, a id.Action) (broker.Hel
 	return s.db.present(ctx, s.db.reader, org, a)
 }
 
+const claimedQ = `select count(*) from audit_events where object = $1 and verb = 'action.executing' or object = $2 and verb = 'approval.spent'`
+
+// unclaimed fails when the log says that the action was executed, or its
+// approval spent, whatever their rows say.
+func (tx *Tx) unclaimed(h broker.Held) error {
+	var n int
+	if err := tx.QueryRowContext(tx.ctx, claimedQ, string(h.Action.ID), string(h.Approval.ID)).Scan(&n); err != nil {
+		return fmt.Errorf("look for an execution in the log: %w", err)
+	}
+	if n > 0 {
+		tx.db.logger.Error("an executed action was put back", slog.String("action", string(h.Action.ID)))
+		return action.ErrState
+	}
+	return nil
+}
+
 // Move changes an action and its approval together.
 func (s *Actions) Move(ctx context.Context, org id.Org, a id.Action, m broker.Move) error {
 	return s.db.write(ctx, func(tx *Tx) error {
@@ -277,6 +294,11 @@ func (s *Actions) Move(ctx context.Context, org id.Org, a id.Action, m broker.Mo
 		h, err := tx.db.present(tx.ctx, tx, org, a)
 		if err != nil {
 			return err
+		}
+		if m.Claims {
+			if err := tx.unclaimed(h); err != nil {
+				return err
+			}
 		}
 		events, opened, err := m.Apply(h.Action, h.Approval)
 		if err != nil {
@@ -354,7 +376,7 @@ func actionIDs(ctx context.Context, q queries, text string, args ...any) ([]id.A
 }
 
 const (
-	approvedQ = `select id from actions where state = 'approved' and org = $1 order by updated_at limit $2`
+	approvedQ = `select id from actions where state = 'approved' and org = $1 and operation not like '%.token.vend' order by updated_at limit $2`
 	overdueQ  = `select id from actions where state in ('pending', 'approved') and expires_at <= $1 and org = $2 order by expires_at limit $3`
 	stuckQ    = `select id from actions where state = 'executing' and org = $1 and updated_at < $2 order by id`
 	intentsQ  = `select action from intents where org = $1 and at < $2 order by action`

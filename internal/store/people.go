@@ -101,8 +101,47 @@ func (s *Users) Users(ctx context.Context, org id.Org) ([]*user.User, error) {
 func (s *Users) UpdateUser(ctx context.Context, org id.Org, u id.User, c user.Change[user.User]) error {
 	return s.db.write(ctx, func(tx *Tx) error {
 		tx.moveAuthority()
-		return named(modify(tx, users, c, "where org = $1 and id = $2", string(org), string(u)), user.ErrUnknown)
+		suspended := false
+		var at time.Time
+		err := modify(tx, users, func(v *user.User) ([]audit.Event, error) {
+			was := v.Status
+			events, err := c(v)
+			if suspended = was == user.Active && v.Status != user.Active; suspended && len(events) > 0 {
+				at = events[0].At
+			}
+			return events, err
+		}, "where org = $1 and id = $2", string(org), string(u))
+		if err != nil || !suspended {
+			return named(err, user.ErrUnknown)
+		}
+		return tx.lockOut(org, u, at)
 	})
+}
+
+// lockOut ends what a person may come back in with: a suspension that is
+// lifted brings back no login and no enrolment link.
+func (tx *Tx) lockOut(org id.Org, u id.User, at time.Time) error {
+	open, err := sessions.many(tx.ctx, tx.db, tx, "where org = $1 and user_id = $2 and revoked_at = 0 order by id", string(org), string(u))
+	if err != nil {
+		return err
+	}
+	for _, s := range open {
+		s.RevokedAt = at
+		if err := sessions.update(tx, s); err != nil {
+			return err
+		}
+	}
+	unused, err := links.many(tx.ctx, tx.db, tx, "where org = $1 and user_id = $2 and used_at = 0 order by created_at", string(org), string(u))
+	if err != nil {
+		return err
+	}
+	for _, l := range unused {
+		l.UsedAt = at
+		if err := links.update(tx, l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Passkeys, Sessions, Devices and Ceremonies return the stores beside people.

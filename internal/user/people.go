@@ -26,6 +26,11 @@ func checkName(name string) error {
 			return errBadName
 		}
 	}
+	// A name must not read as anything else that may stand where a person is
+	// named: a role, an id, a word of the rules.
+	if strings.Contains(name, ":") || strings.HasPrefix(strings.ToLower(name), "usr_") || strings.EqualFold(name, "connection-owner") {
+		return errBadName
+	}
 	return nil
 }
 

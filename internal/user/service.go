@@ -57,7 +57,7 @@ var (
 	ErrBrowser    = fault.New(fault.Forbidden, "browser_required", "This can only be done in a browser session; open the dashboard.")
 	ErrSuspended  = fault.New(fault.Forbidden, "user_suspended", "This person is suspended; an owner or admin can change that.")
 	errNameTaken  = fault.New(fault.Conflict, "name_taken", "There is a person of that name already.")
-	errBadName    = fault.New(fault.Invalid, "bad_name", "A name has 1 to 63 printable characters, and neither begins nor ends with a space.")
+	errBadName    = fault.New(fault.Invalid, "bad_name", "A name has 1 to 63 printable characters and no colon, neither begins nor ends with a space, and is no id or word of the rules.")
 	errBadRole    = fault.New(fault.Invalid, "bad_role", "The role is owner, admin, member or auditor.")
 	errOwnerOnly  = fault.New(fault.Forbidden, "not_allowed", "Only an owner may do this to an owner.")
 	errLastOwner  = fault.New(fault.Conflict, "last_owner", "This is the last active owner; make somebody else an owner first.")
