@@ -232,7 +232,7 @@ func (a *App) services() error {
 		Org: org, Agents: a.Agents, Grants: a.DB.Grants(), Conns: a.DB.Connections(), Vault: a.Vault, Providers: a.Providers,
 		Freezes: a.Freezes, Users: a.DB.Users(), CheckURL: a.Egress.CheckURL,
 	}
-	a.Proposals = &proposal.Service{Org: org, Store: a.DB.Proposals(), Keys: a.Keys, Log: a.Log}
+	a.Proposals = &proposal.Service{Org: org, Store: a.DB.Proposals(), Keys: a.Keys, Passkeys: a.DB.Users().Passkeys(), Log: a.Log}
 	return nil
 }
 

@@ -133,7 +133,7 @@ func (c *connectionList) Run(r *run) error {
 		if used == "" {
 			used = "never"
 		}
-		rows = append(rows, []string{cell(k.Name, 40), cell(k.Account, 40) + " at " + cell(k.Provider, 30), k.Status, k.Kind, cell(strings.Join(k.Scopes, " "), 40), used, k.ID})
+		rows = append(rows, []string{cell(k.Name, 40), cell(k.Account, 40) + " at " + cell(k.Provider, 30), k.Status, k.Kind, items(k.Scopes, " ", 40), used, k.ID})
 	}
 	return r.table("No account is connected. 'valetkey connection add github' tells how.", []string{"NAME", "ACCOUNT", "STATUS", "KIND", "SCOPES", "LAST USED", "ID"}, rows)
 }
@@ -288,7 +288,7 @@ func (r *run) operations(all []api.Operation) error {
 			}
 			params = append(params, name)
 		}
-		rows = append(rows, []string{cell(o.Name, 60), risk, cell(o.Title, 60), cell(strings.Join(params, " "), 70)})
+		rows = append(rows, []string{cell(o.Name, 60), risk, cell(o.Title, 60), items(params, " ", 70)})
 	}
 	return r.table("There are no operations.", []string{"OPERATION", "RISK", "WHAT IT DOES", "PARAMETERS"}, rows)
 }
@@ -350,7 +350,7 @@ func onWhat(g api.Grant) string {
 	if len(g.Resources) == 0 {
 		return "everything"
 	}
-	return cell(strings.Join(g.Resources, ", "), 80)
+	return items(g.Resources, ", ", 80)
 }
 
 func until(g api.Grant) string {
@@ -417,7 +417,7 @@ func (c *grantList) Run(r *run) error {
 	var rows [][]string
 	for _, g := range page.Items {
 		if g.RevokedAt.IsZero() || c.All {
-			rows = append(rows, []string{g.ID, g.Agent, g.Connection, g.Mode, cell(strings.Join(g.Operations, " "), 60), onWhat(g), until(g)})
+			rows = append(rows, []string{g.ID, g.Agent, g.Connection, g.Mode, items(g.Operations, " ", 60), onWhat(g), until(g)})
 		}
 	}
 	return r.table("There is no grant yet. 'valetkey grant add AGENT CONNECTION --operation …' makes one.", []string{"ID", "AGENT", "CONNECTION", "MODE", "OPERATIONS", "ON", "ENDS"}, rows)

@@ -301,7 +301,7 @@ func (c *callCommand) list(r *run) error {
 	}
 	for _, k := range cons {
 		for _, g := range k.Grants {
-			r.note("%s: %s at %s, %s on %s, %s", cell(k.Name, 60), cell(k.Account, 60), cell(k.Provider, 40), cell(strings.Join(g.Operations, ", "), 100), onWhat(g), until(g))
+			r.note("%s: %s at %s, %s on %s, %s", cell(k.Name, 60), cell(k.Account, 60), cell(k.Provider, 40), items(g.Operations, ", ", 100), onWhat(g), until(g))
 		}
 	}
 	return r.operations(ops)

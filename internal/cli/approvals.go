@@ -118,7 +118,7 @@ func (r *run) showApproval(a api.Approval) error {
 	err := r.fields("approval", a.ID, "action", a.Action.ID, "status", state, "agent", cell(a.Agent.Name, 63),
 		"account", cell(a.Action.Account, 100)+" at "+cell(a.Action.Provider, 60), "wants to", r.bold(cell(a.Action.Summary, 500)),
 		"operation", cell(a.Action.Operation, 100), "on", resource, "amount", amount(a.Action.Amount), "risk", string(a.Action.Risk),
-		"why it asks", lines(a.Why), "rules", cell(strings.Join(a.Rules, ", "), 300), "impact", cell(a.Impact, 400), "scopes", cell(strings.Join(a.Scopes, " "), 200))
+		"why it asks", lines(a.Why), "rules", items(a.Rules, ", ", 300), "impact", cell(a.Impact, 400), "scopes", items(a.Scopes, " ", 200))
 	if err != nil {
 		return err
 	}

@@ -68,6 +68,22 @@ func openPlayground(ctx context.Context, a *app.App, log *slog.Logger) (*playgro
 	return p, nil
 }
 
+// forgottenAccounts counts the connections to a sandbox of an earlier start,
+// whose tokens the one of now does not know.
+func forgottenAccounts(ctx context.Context, a *app.App) (int, error) {
+	all, err := a.Vault.Store.Connections(ctx, id.DefaultOrg)
+	if err != nil {
+		return 0, fmt.Errorf("list the connections to the sandbox: %w", err)
+	}
+	n := 0
+	for _, c := range all {
+		if c.Provider == sandboxProvider && c.Status == vault.Active {
+			n++
+		}
+	}
+	return n, nil
+}
+
 // nextPort listens on the port after that of addr, so that the sandbox is
 // found again where it was, or on any.
 func nextPort(addr string) (net.Listener, error) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/user"
+	"strconv"
 	"strings"
 	"time"
 
@@ -87,7 +88,7 @@ func listen(addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, &failure{Code: exitFailed, Reason: "cannot_listen", Err: err,
-			Text: fmt.Sprintf("Cannot listen on %s: %v.", addr, plain(err)), Next: "Is another server running? Choose another address with --listen."}
+			Text: fmt.Sprintf("Cannot listen on %s: %v.", addr, plain(err)), Next: "Is another server running? Choose another address: valetkey --listen 127.0.0.1:18420, or valetkey serve with --listen and --public-url."}
 	}
 	return l, nil
 }
@@ -110,6 +111,35 @@ func (r *run) greet(a *app.App, l net.Listener) {
 	r.say("Valetkey serves %s (listening on %s).", strings.TrimSuffix(a.Config.PublicURL, "/"), l.Addr())
 }
 
+// followListen lets the public URL of a server for this machine follow its
+// port, if nobody said what the URL is.
+func (r *run) followListen(cfg *config.Config, sources []api.Config) error {
+	file := ""
+	for _, s := range sources {
+		switch {
+		case s.Name == "config":
+			file = s.Value
+		case s.Name == "public-url" && s.Source != "default":
+			return nil
+		}
+	}
+	if file != "" { // which may name what is the default anyway
+		said, err := config.Load(file, config.Config{})
+		if err != nil || said.PublicURL != "" {
+			return err
+		}
+	}
+	host, port, err := net.SplitHostPort(cfg.Listen)
+	if err != nil || !isLoopback(host) || cfg.TLSCert != "" {
+		return nil
+	}
+	if n, err := strconv.Atoi(port); err != nil || n <= 0 {
+		return nil // not known before it is opened
+	}
+	cfg.PublicURL = "http://localhost:" + port + "/"
+	return nil
+}
+
 type startCommand struct {
 	serverFlags
 	NoSandbox bool `help:"Do not run the sandbox beside it."`
@@ -121,6 +151,9 @@ type startCommand struct {
 func (c *startCommand) Run(r *run) error {
 	cfg, sources, log, err := r.server(&c.serverFlags)
 	if err != nil {
+		return err
+	}
+	if err := r.followListen(&cfg, sources); err != nil {
 		return err
 	}
 	if !c.NoSandbox {
@@ -159,6 +192,11 @@ func (c *startCommand) serve(r *run, a *app.App) error {
 	r.greet(a, listener)
 	if box != nil {
 		r.note("The sandbox is at %s; connect its account \"octocat\" with one click.", box.url)
+		if forgotten, err := forgottenAccounts(ctx, a); err != nil {
+			return errors.Join(err, listener.Close())
+		} else if forgotten > 0 {
+			r.note("It keeps nothing over a restart: connect its accounts again, those of before are forgotten there.")
+		}
 	}
 	if first {
 		r.note("\nOpen this page to begin. The link works once; whoever opens it becomes the owner:\n")

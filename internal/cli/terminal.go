@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/valetkey/valetkey/internal/display"
 )
@@ -168,12 +169,33 @@ func (t *terminal) fields(pairs ...string) error {
 }
 
 // cell is text that we did not write, fit for a table: nothing in it hides,
-// and what does not fit is counted.
+// and what does not fit is cut off between words and counted.
 func cell(s string, most int) string {
 	head, more := display.Clip(s, most)
-	shown := display.VisibleText(head)
-	if more > 0 {
-		shown += fmt.Sprintf("… (%d more)", more)
+	if more == 0 {
+		return display.VisibleText(s)
+	}
+	// Between words, if that loses little.
+	if at := strings.LastIndexByte(head, ' '); at > len(head)/2 && s[len(head)] != ' ' {
+		head = head[:at]
+	}
+	head = strings.TrimRight(head, " ")
+	return fmt.Sprintf("%s… (%d more characters)", display.VisibleText(head), utf8.RuneCountInString(s[len(head):]))
+}
+
+// items shows as many of a list as fit, whole, and counts the rest.
+func items(all []string, between string, most int) string {
+	shown, used := "", 0
+	for i, item := range all {
+		long := utf8.RuneCountInString(between) + utf8.RuneCountInString(item)
+		if i > 0 && used+long > most {
+			return fmt.Sprintf("%s… (%d more)", shown, len(all)-i)
+		}
+		if i > 0 {
+			shown += between
+		}
+		shown += cell(item, most)
+		used += long
 	}
 	return shown
 }

@@ -309,10 +309,17 @@ type newGrant struct {
 	Connection string          `json:"connection"`
 	Operations []string        `json:"operations"`
 	Resources  string          `json:"resources"`
+	Everything string          `json:"everything"` // "yes" if no resource is named on purpose
 	Expires    string          `json:"expires"`
 	Mode       string          `json:"mode"`
 	Assertion  json.RawMessage `json:"assertion"`
 }
+
+// A form that was left empty must not grant everything.
+var (
+	errReach = fault.New(fault.Invalid, "resources_missing", "Name what it may be used on, or choose everything the account can reach.")
+	errBoth  = fault.New(fault.Invalid, "resources_ambiguous", "Name what it may be used on or choose everything, not both.")
+)
 
 // addGrant lets an agent use an account of this person's. Handing out tokens
 // takes their passkey; the rule is the service's.
@@ -320,6 +327,12 @@ func (s *Server) addGrant(ctx context.Context, c *call, req newGrant) (reply, er
 	want := manage.Grant{
 		Agent: c.http.PathValue("id"), Connection: req.Connection, Mode: grant.Mode(req.Mode), Operations: req.Operations,
 		Resources: strings.FieldsFunc(req.Resources, func(r rune) bool { return r == '\n' || r == '\r' || r == ',' || r == ' ' || r == '\t' }),
+	}
+	switch everything := req.Everything == "yes"; {
+	case !everything && len(want.Resources) == 0:
+		return reply{}, errReach
+	case everything && len(want.Resources) > 0:
+		return reply{}, errBoth
 	}
 	switch req.Expires {
 	case "":

@@ -61,7 +61,7 @@ var matrix = map[string]row{
 	"POST /agents/{id}/resume":            {"/agents/$agent/resume", `{}`, [6]int{401, 404, 403, 403, 403, 200}}, // it is frozen: for an owner
 	"POST /agents/{id}/keys":              {"/agents/$agent/keys", `{"public_key":"$public"}`, [6]int{401, 404, 200, 404, 200, 200}},
 	"POST /agents/{id}/keys/{key}/retire": {"/agents/$agent/keys/$key/retire", `{}`, [6]int{401, 404, 200, 404, 200, 200}},
-	"POST /agents/{id}/grants":            {"/agents/$agent/grants", `{"connection":"$con","operations":["*"],"resources":"","expires":"24h","mode":"broker"}`, [6]int{401, 404, 200, 403, 403, 403}},
+	"POST /agents/{id}/grants":            {"/agents/$agent/grants", `{"connection":"$con","operations":["*"],"resources":"","everything":"yes","expires":"24h","mode":"broker"}`, [6]int{401, 404, 200, 403, 403, 403}},
 	"POST /grants/{id}/revoke":            {"/grants/$grant/revoke", `{}`, [6]int{401, 404, 200, 403, 200, 200}},
 	"POST /freeze":                        {"/freeze", `{"reason":"matrix"}`, [6]int{401, 403, 403, 403, 200, 200}},
 	"POST /unfreeze":                      {"/unfreeze", `{"id":"$freeze"}`, [6]int{401, 403, 403, 403, 403, 200}},

@@ -67,6 +67,15 @@ func TestStory(t *testing.T) {
 	if err != nil || at != "/agents/"+string(bot.ID) {
 		t.Fatalf("agent at %s, %v", at, err)
 	}
+	for what, sent := range map[string]map[string]any{
+		"resources_missing":   {"resources": " \n"},
+		"resources_ambiguous": {"resources": "octo/api", "everything": "yes"},
+	} {
+		sent["connection"], sent["operations"], sent["expires"], sent["mode"] = cons[0].ID, []string{"*"}, "24h", "broker"
+		if got := v.post(at+"/grants", sent); got.code != http.StatusBadRequest || got.reason() != what {
+			t.Errorf("%s: %d %s", what, got.code, got.reason())
+		}
+	}
 	v.must(at+"/grants", map[string]any{"connection": cons[0].ID, "operations": []string{"github.issues.*", "github.repos.delete"}, "resources": "octo/api\noctocat/hello-world", "expires": "24h", "mode": "broker"})
 
 	held := s.ask(bot, cons[0], "Hello from a valet.")
@@ -128,7 +137,7 @@ func TestStory(t *testing.T) {
 	}
 
 	// A token for the agent takes the passkey; the cookie changes with it, the page stays in use.
-	vend := map[string]any{"connection": cons[0].ID, "operations": []string{"*"}, "resources": "", "expires": "24h", "mode": "vend"}
+	vend := map[string]any{"connection": cons[0].ID, "operations": []string{"*"}, "resources": "", "everything": "yes", "expires": "24h", "mode": "vend"}
 	v.age(s)
 	if got := v.post(at+"/grants", vend); got.reason() != "confirm_required" {
 		t.Errorf("vending without a touch: %d %s", got.code, got.reason())

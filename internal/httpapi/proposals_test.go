@@ -1,13 +1,21 @@
 package httpapi_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-webauthn/webauthn/webauthn"
 
 	"github.com/valetkey/valetkey/api"
 	"github.com/valetkey/valetkey/internal/audit"
@@ -28,11 +36,46 @@ func (w *world) proposed() *proposal.Proposal {
 	return p
 }
 
-// touch is the evidence of a passkey for one digest, as the login service
+// touch is the evidence of a passkey of p for one digest, as the login service
 // returns it.
 func (w *world) touch(p user.Principal, digest [32]byte) []byte {
 	w.t.Helper()
-	b, err := json.Marshal(user.Evidence{User: p.User, Passkey: id.NewPasskey(), Challenge: digest[:], At: time.Now()})
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	point, err := key.PublicKey.Bytes()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	// A COSE key (RFC 9053 §7.1.1): EC2, ES256, P-256, x, y.
+	public := slices.Concat([]byte{0xa5, 1, 2, 3, 0x26, 0x20, 1, 0x21, 0x58, 32}, point[1:33], []byte{0x22, 0x58, 32}, point[33:])
+	credential := []byte(id.NewPasskey())
+	record, err := json.Marshal(webauthn.Credential{ID: credential, PublicKey: public})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	now := time.Now()
+	k := &user.Passkey{Org: id.DefaultOrg, ID: id.NewPasskey(), User: p.User, CredentialID: credential, Name: "key", Credential: record, CreatedAt: now, Version: 1}
+	if err := w.App.DB.Users().Passkeys().Enrol(w.t.Context(), k, nil, now, nil); err != nil {
+		w.t.Fatal(err)
+	}
+	const origin = "http://localhost"
+	client, err := json.Marshal(map[string]string{"type": "webauthn.get", "challenge": base64.RawURLEncoding.EncodeToString(digest[:]), "origin": origin})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	party, hash := sha256.Sum256([]byte("localhost")), sha256.Sum256(client)
+	data := append(party[:], 5, 0, 0, 0, 1) // present and verified; a counter
+	signed := sha256.Sum256(slices.Concat(data, hash[:]))
+	signature, err := ecdsa.SignASN1(rand.Reader, key, signed[:])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	b, err := json.Marshal(user.Evidence{
+		Format: "valetkey/passkey-evidence/v1", RPID: "localhost", Origin: origin, User: p.User, Passkey: k.ID, CredentialID: credential,
+		PublicKey: public, Challenge: digest[:], ClientDataJSON: client, AuthenticatorData: data, Signature: signature, At: now,
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -155,9 +198,12 @@ func TestWhoConfirms(t *testing.T) {
 		"a touch for another":           {by: adam, ref: mine.ID, touch: func(*proposal.Proposal) []byte { return w.touch(adam, other) }, reason: "presence_required"},
 		"a touch of somebody else":      {by: adam, ref: mine.ID, touch: func(p *proposal.Proposal) []byte { return w.touch(olga, p.Digest) }, reason: "presence_required"},
 		"no touch":                      {by: adam, ref: mine.ID, touch: func(*proposal.Proposal) []byte { return nil }, reason: "presence_required"},
-		"too late":                      {by: adam, ref: mine.ID, now: time.Now().Add(proposal.TTL), reason: "proposal_expired"},
-		"one that never was":            {by: adam, ref: string(id.NewProposal()), reason: "proposal_not_found"},
-		"another org":                   {by: func() user.Principal { p := adam; p.Org = "org_other"; return p }(), ref: mine.ID, reason: "proposal_not_found"},
+		"a touch of no passkey here": {by: adam, ref: mine.ID, touch: func(p *proposal.Proposal) []byte {
+			return bytes.Replace(w.touch(adam, p.Digest), []byte(`"publicKey":"p`), []byte(`"publicKey":"q`), 1)
+		}, reason: "presence_required"},
+		"too late":           {by: adam, ref: mine.ID, now: time.Now().Add(proposal.TTL), reason: "proposal_expired"},
+		"one that never was": {by: adam, ref: string(id.NewProposal()), reason: "proposal_not_found"},
+		"another org":        {by: func() user.Principal { p := adam; p.Org = "org_other"; return p }(), ref: mine.ID, reason: "proposal_not_found"},
 	} {
 		v := &proposal.Proposal{}
 		if c.ref == mine.ID || c.ref == theirs.ID {

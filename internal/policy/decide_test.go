@@ -87,7 +87,7 @@ func TestAUsersOwnRulesJudgeOnlyTheirConnections(t *testing.T) {
 }
 
 func TestABrokenTextOfAUserIsTold(t *testing.T) {
-	s := compile(t, policy.Default(), own(mira, "permit"), own(tom, permitAll))
+	s := compile(t, policy.Default(), own(mira, "permit"), own(tom, `forbid (principal, action, resource) when { context.read && context.vend };`))
 	d := s.Decide(read())
 	if d.Code != policy.CodeError || !strings.Contains(d.Reason, "own.cedar") {
 		t.Errorf("%s %q", d.Code, d.Reason)

@@ -34,6 +34,8 @@ type Service struct {
 	Org   id.Org
 	Store Store
 	Keys  *seal.Keyring
+	// Passkeys are those that evidence is checked against.
+	Passkeys user.PasskeyStore
 	// Perform carries a request out in the name of p, through the route that it
 	// names, and returns what that answers.
 	Perform func(ctx context.Context, p user.Principal, r Request) (status int, answer []byte)
@@ -139,6 +141,13 @@ func (s *Service) Confirm(ctx context.Context, p user.Principal, which id.Propos
 	// Opened before it is claimed: what cannot be read stays as it is.
 	body, err := s.body(ctx, v)
 	if err != nil {
+		return nil, err
+	}
+	trial := *v
+	if _, err := trial.Confirm(p, seen, evidence, now); err != nil {
+		return nil, err
+	}
+	if err := user.CheckEvidence(ctx, s.Passkeys, s.Org, p.User, evidence, v.Digest); err != nil {
 		return nil, err
 	}
 	err = s.Store.UpdateProposal(ctx, s.Org, which, func(u *Proposal) ([]audit.Event, error) {

@@ -140,7 +140,7 @@ func (s *Actions) Hold(ctx context.Context, h broker.Hold) error {
 
 const (
 	countOpenQ = `select count(*) from approvals where org = $1 and agent = $2 and status in ('open', 'granted')`
-	alikeQ     = `select id from actions where org = $1 and agent = $2 and created_at >= $3 and (effect = $4 or idempotency = $5 and idempotency <> '')`
+	alikeQ     = `select id from actions where org = $1 and agent = $2 and created_at >= $3 and effect = $4 union select id from actions where org = $1 and agent = $2 and created_at >= $3 and idempotency = $5 and idempotency <> ''`
 )
 
 func openApprovals(tx *Tx, a *action.Action) (int, error) {

@@ -345,7 +345,7 @@ create table actions (
 	mac          bytea    not null,
 	primary key (org, id)
 );
-create index actions_effect on actions (org, agent, effect, created_at);
+create index actions_effect on actions (org, agent, effect, idempotency, created_at);
 create index actions_idempotency on actions (org, agent, idempotency, created_at);
 create index actions_state on actions (state, expires_at);
 create index actions_agent on actions (org, agent, created_at);
