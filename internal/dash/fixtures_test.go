@@ -110,7 +110,9 @@ func cards() []dash.Card {
 }
 
 func inbox() dash.InboxPage {
-	return dash.InboxPage{Chrome: chrome("Inbox", "inbox"), Pending: cards(), HasAgents: true, HasConnections: true, Decided: []dash.Decided{
+	return dash.InboxPage{Chrome: chrome("Inbox", "inbox"), Proposals: []dash.ProposalCard{{
+		ID: "prp_01", From: "Your command line", Label: "ada-laptop", Summary: `Shut the person "grace" out.`, ProposedAt: ago(time.Minute), ExpiresAt: in(9 * time.Minute),
+	}}, Pending: cards(), HasAgents: true, HasConnections: true, Decided: []dash.Decided{
 		{ID: "act_a1", Summary: "Comment on issue 41 in octo/api", Agent: notes, Account: octocat, State: "succeeded", By: "Ada Lovelace", At: ago(3 * time.Hour)},
 		{ID: "act_a2", Summary: "Merge pull request 12 in octo/api", Agent: triage, Account: octocat, State: "denied", By: "Ada Lovelace", At: ago(20 * time.Hour)},
 		{ID: "act_a3", Summary: "Create an issue in octo/parser", Agent: notes, Account: sandbox, State: "expired", At: ago(50 * time.Hour)},
@@ -229,6 +231,28 @@ func frozen() dash.InboxPage {
 	return p
 }
 
+func proposalPage() dash.ProposalPage {
+	body := dash.NewBody("application/json", []byte(`{"client_id":"Iv1.8a61f9b3a7aba766","base":{"api":["https://ghe.example.org/api/v3"]}}`))
+	body.Text = ""
+	body.Tree.Children = append(body.Tree.Children, &dash.Node{Key: "client_secret", HasKey: true, Kind: "secret", Text: "(secret, not shown)"})
+	return dash.ProposalPage{
+		Chrome: chrome("A command line asks", "inbox"), ID: "prp_01", State: "open", From: "Your command line", Label: "ada-laptop",
+		Summary: `Set up the provider "github": the client id, the client secret, the addresses to which tokens are sent.`,
+		Method:  "PUT", Path: "/v1/admin/providers/github", Body: body, Withheld: true, Refers: []dash.Field{{"con_01", "octocat on GitHub, of Ada Lovelace"}},
+		Digest: strings.Repeat("ab01", 16), ProposedAt: ago(time.Minute), ExpiresAt: in(9 * time.Minute), CanDecide: true, MayRefuse: true,
+	}
+}
+
+func proposalDone() dash.ProposalPage {
+	p := proposalPage()
+	answer := dash.NewBody("application/json", []byte(`{"name":"github","client_id":"Iv1.8a61f9b3a7aba766","has_secret":true}`))
+	answer.Text = ""
+	p.State, p.CanDecide, p.MayRefuse, p.Body, p.Withheld, p.Refers = "confirmed", false, false, dash.Body{}, false, nil
+	p.NoBody, p.DecidedBy, p.DecidedAt = "The content of a proposal is destroyed when it has been decided.", "Ada Lovelace", clock
+	p.Outcome = &dash.Performed{Code: 200, Done: true, Text: "It was done.", Answer: answer}
+	return p
+}
+
 // fixture is a page with a name.
 type fixture struct {
 	name   string
@@ -262,6 +286,8 @@ func fixtures() []fixture {
 		{"device", func(r *dash.Renderer, w io.Writer) error {
 			return r.Device(w, dash.DevicePage{Chrome: chrome("Log in a terminal", ""), Code: "WDJB-MJHT", Client: "valetkey CLI on ada-laptop", Source: "127.0.0.1", Scopes: []string{"read", "decide approvals"}, ExpiresAt: in(9 * time.Minute)})
 		}},
+		{"proposal", func(r *dash.Renderer, w io.Writer) error { return r.Proposal(w, proposalPage()) }},
+		{"proposal-done", func(r *dash.Renderer, w io.Writer) error { return r.Proposal(w, proposalDone()) }},
 		{"error", func(r *dash.Renderer, w io.Writer) error {
 			return r.Error(w, dash.ErrorPage{Chrome: chrome("There is no such action", ""), Status: 404, Reason: "not_found", Detail: "It does not exist, or it is not yours to see."})
 		}},

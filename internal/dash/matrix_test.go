@@ -1,6 +1,7 @@
 package dash_test
 
 import (
+	"encoding/hex"
 	"net/http"
 	"slices"
 	"strings"
@@ -46,6 +47,10 @@ var matrix = map[string]row{
 	"GET /actions/{id}/status":         {"/actions/$action/status", "", [6]int{401, 404, 200, 200, 200, 200}},
 	"POST /actions/{id}/passkey":       {"/actions/$action/passkey", `{"digest":"$digest"}`, [6]int{401, 404, 409, 403, 403, 403}},
 	"POST /actions/{id}/decision":      {"/actions/$action/decision", `{"decision":"approve","digest":"$digest","reason":""}`, [6]int{401, 404, 200, 403, 403, 403}},
+	// The operator's: for those who manage the org.
+	"GET /proposals/{id}":              {"/proposals/$proposal", "", [6]int{303, 404, 404, 404, 200, 200}},
+	"POST /proposals/{id}/passkey":     {"/proposals/$proposal/passkey", `{"digest":"$pdigest"}`, [6]int{401, 404, 404, 404, 409, 409}}, // none has a passkey
+	"POST /proposals/{id}/decision":    {"/proposals/$proposal/decision", `{"decision":"confirm","digest":"$pdigest"}`, [6]int{401, 404, 404, 404, 403, 403}},
 	"GET /connections":                 {"/connections", "", [6]int{303, 200, 200, 200, 200, 200}},
 	"POST /connections/connect":        {"/connections/connect", `{"provider":"github"}`, [6]int{401, 200, 200, 403, 200, 200}},
 	"GET /connect/{provider}/callback": {"/connect/github/callback?state=x&code=y", "", [6]int{303, 303, 303, 303, 303, 303}},
@@ -141,6 +146,11 @@ func (s *site) prepare(mine *visitor, pattern string, r row, n int) (path, body 
 	names := []string{
 		"$action", string(th.held.Action.ID), "$digest", th.held.Action.Effect.String(), "$con", string(th.con.ID), "$agent", string(th.agent.ID),
 		"$grant", string(th.grant.ID), "$public", publicKey, "$n", strings.Repeat("x", n%50+1) + string(rune('a'+n/50)),
+	}
+	if strings.Contains(r.path, "$proposal") {
+		p := s.propose(user.Principal{Org: th.agent.Org, Operator: true}, "PUT", "/v1/admin/providers/github", `{"client_id":"x"}`)
+		// Before "$p…", which begins alike.
+		names = append([]string{"$proposal", string(p.ID), "$pdigest", hex.EncodeToString(p.Digest[:])}, names...)
 	}
 	if strings.Contains(r.path, "$key") {
 		keys, err := s.App.DB.Agents().Keys().OfAgent(s.t.Context(), th.agent.Org, th.agent.ID)

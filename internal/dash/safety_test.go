@@ -110,6 +110,8 @@ func pages(r *dash.Renderer, s string) map[string]func(io.Writer) error {
 		"activity":     func(w io.Writer) error { return r.Activity(w, poisoned(activity(), s)) },
 		"policy":       func(w io.Writer) error { return r.Policy(w, poisoned(policyPage(), s)) },
 		"device":       func(w io.Writer) error { return r.Device(w, poisoned(dash.DevicePage{Scopes: []string{""}}, s)) },
+		"proposal":     func(w io.Writer) error { return r.Proposal(w, poisoned(proposalPage(), s)) },
+		"proposed":     func(w io.Writer) error { return r.Proposal(w, poisoned(proposalDone(), s)) },
 		"error":        func(w io.Writer) error { return r.Error(w, poisoned(dash.ErrorPage{}, s)) },
 	}
 }

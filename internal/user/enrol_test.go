@@ -350,3 +350,32 @@ func TestLastOwnerStays(t *testing.T) {
 	}
 	wantReason(t, w.svc.SetStatus(w.ctx, w.fresh(), w.owner.ID, user.Suspended, w.now), "last_owner")
 }
+
+// A name cannot read as a role, an id or a word of the rules: approvers are
+// named by all of these.
+func TestNamesAreNothingElse(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"role:admin", "role:owner", "connection-owner", "Connection-Owner", "usr_06h0923fegre4vnbqh7m7d2vyg", "USR_x", "a:b"} {
+		_, _, err := w.svc.Create(w.ctx, w.fresh(), name, user.Member, w.now)
+		wantReason(t, err, "bad_name")
+		if err := w.svc.Rename(w.ctx, w.fresh(), w.owner.ID, name, w.now); err == nil {
+			t.Errorf("renamed to %q", name)
+		}
+	}
+}
+
+// A suspension that is lifted brings back no login.
+func TestSuspensionEndsLogins(t *testing.T) {
+	w := newWorld(t)
+	if _, _, err := w.svc.Create(w.ctx, w.fresh(), "second owner", user.Owner, w.now); err != nil {
+		t.Fatal(err)
+	}
+	confirmed := user.Principal{Org: w.login.Principal.Org, Operator: true, Confirm: true}
+	for _, to := range []user.Status{user.Suspended, user.Active} {
+		if err := w.svc.SetStatus(w.ctx, confirmed, w.owner.ID, to, w.now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := w.svc.Authenticate(w.ctx, w.login.Bearer, user.Browser, w.now)
+	wantReason(t, err, "login_required")
+}

@@ -24,6 +24,12 @@ func raw(t *testing.T, cfg config.Config, statement string) sql.Result {
 	return res
 }
 
+// Raw runs a statement behind the server's back.
+func Raw(t *testing.T, cfg config.Config, statement string) {
+	t.Helper()
+	raw(t, cfg, statement)
+}
+
 // Tamper changes rows behind the server's back.
 func Tamper(t *testing.T, cfg config.Config, statement string) {
 	t.Helper()
