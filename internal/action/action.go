@@ -54,6 +54,7 @@ type Action struct {
 	Effect      Digest
 	Salt        []byte // blinds the digest in the log, so that erasing the row leaves nothing to guess at
 	Key         string // the agent's idempotency key, or ""
+	Source      string // the address that it was asked from
 	Note        string // the agent's own words to the approver; untrusted
 	State       State
 	Approval    id.Approval

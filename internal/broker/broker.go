@@ -218,7 +218,7 @@ func (b *Broker) freeze(con *vault.Connection, c agent.Caller, req *action.Reque
 	a := action.New(party, req, j.amount, now)
 	a.Provider, a.Operation, a.Summary, a.Risk = con.Provider, m.Operation, m.Summary, j.risk.String()
 	a.Resource = resource(m.Resource)
-	a.Key, a.Note = ask.Key, ask.Note
+	a.Key, a.Note, a.Source = ask.Key, ask.Note, c.Source.Unmap().String()
 	return a
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"sync"
@@ -210,7 +211,12 @@ func (b *Broker) judgeStored(ctx context.Context, a *action.Action, req *action.
 		return nil, nil, err
 	}
 	stated := statedAmount(a.Amount)
-	j, err := b.judge(ctx, subject{agent: who.ID, name: who.Name, profile: who.Profile}, con, p, m, req.Method, stated, now)
+	// Rules about networks speak of where it was asked from.
+	source, err := netip.ParseAddr(a.Source)
+	if err != nil {
+		source = netip.Addr{} // not known, which is what rules then see
+	}
+	j, err := b.judge(ctx, subject{agent: who.ID, name: who.Name, profile: who.Profile, source: source}, con, p, m, req.Method, stated, now)
 	return j, p, err
 }
 

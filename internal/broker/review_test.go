@@ -100,3 +100,20 @@ func TestForeignGrantTakesNoName(t *testing.T) {
 		t.Errorf("by its id: %v", out.Approval)
 	}
 }
+
+// A rule about networks names the same approvers at the decision as when it
+// asked.
+func TestSourceRulesKeepTheirApprovers(t *testing.T) {
+	s := newScene(t)
+	otto := s.Person("otto")
+	s.rules(`@id("near") @approvers("otto") @reason("otto looks at what comes from here")
+forbid (principal, action, resource) when { context has source && context.source.isLoopback() && !context.read } unless { context.assurance >= 1 };`)
+	out := s.submit(comment("from here"))
+	if err := s.decide(s.mira, out, approval.Yes); fault.From(err).Reason != "not_an_approver" {
+		t.Errorf("the owner approved against the rule: %v", err)
+	}
+	if err := s.decide(otto, out, approval.Yes); err != nil {
+		t.Fatal(err)
+	}
+	s.ends(out, action.Succeeded, "")
+}

@@ -110,13 +110,19 @@ func cards() []dash.Card {
 }
 
 func inbox() dash.InboxPage {
-	return dash.InboxPage{Chrome: chrome("Inbox", "inbox"), Proposals: []dash.ProposalCard{{
-		ID: "prp_01", From: "Your command line", Label: "ada-laptop", Summary: `Shut the person "grace" out.`, ProposedAt: ago(time.Minute), ExpiresAt: in(9 * time.Minute),
-	}}, Pending: cards(), HasAgents: true, HasConnections: true, Decided: []dash.Decided{
+	return dash.InboxPage{Chrome: chrome("Inbox", "inbox"), Pending: cards(), HasAgents: true, HasConnections: true, Decided: []dash.Decided{
 		{ID: "act_a1", Summary: "Comment on issue 41 in octo/api", Agent: notes, Account: octocat, State: "succeeded", By: "Ada Lovelace", At: ago(3 * time.Hour)},
 		{ID: "act_a2", Summary: "Merge pull request 12 in octo/api", Agent: triage, Account: octocat, State: "denied", By: "Ada Lovelace", At: ago(20 * time.Hour)},
 		{ID: "act_a3", Summary: "Create an issue in octo/parser", Agent: notes, Account: sandbox, State: "expired", At: ago(50 * time.Hour)},
 	}}
+}
+
+func asked() dash.InboxPage {
+	p := inbox()
+	p.Proposals = []dash.ProposalCard{{
+		ID: "prp_01", From: "Your command line", Label: "ada-laptop", Summary: `Shut the person "grace" out.`, ProposedAt: ago(time.Minute), ExpiresAt: in(9 * time.Minute),
+	}}
+	return p
 }
 
 func emptyInbox() dash.InboxPage {
@@ -273,6 +279,7 @@ func fixtures() []fixture {
 		{"inbox", func(r *dash.Renderer, w io.Writer) error { return r.Inbox(w, inbox()) }},
 		{"inbox-empty", func(r *dash.Renderer, w io.Writer) error { return r.Inbox(w, emptyInbox()) }},
 		{"inbox-frozen", func(r *dash.Renderer, w io.Writer) error { return r.Inbox(w, frozen()) }},
+		{"inbox-proposed", func(r *dash.Renderer, w io.Writer) error { return r.Inbox(w, asked()) }},
 		{"action", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, comment()) }},
 		{"action-critical", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, criticalDelete()) }},
 		{"action-done", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, succeeded()) }},

@@ -44,7 +44,7 @@ func (s *site) keyed(name string, role user.Role) (*visitor, *passkey) {
 	}
 	v := s.stranger()
 	k := v.enrol(link, name)
-	v.who = user.Principal{Org: u.Org, User: u.ID, Name: name, Role: role, Kind: user.Browser, AuthAt: time.Now()}
+	v.who = user.Principal{Org: u.Org, User: u.ID, Name: name, Role: role, Session: id.NewSession(), Kind: user.Browser, AuthAt: time.Now()}
 	return v, k
 }
 
@@ -73,7 +73,11 @@ func TestProposal(t *testing.T) {
 	otherPath, otherDigest := "/proposals/"+string(other.ID), hex.EncodeToString(other.Digest[:])
 	confirm := func(path, digest string, assertion json.RawMessage) answer {
 		t.Helper()
-		return v.post(path+"/decision", map[string]any{"decision": "confirm", "digest": digest, "assertion": assertion})
+		said := map[string]any{"decision": "confirm", "digest": digest}
+		if assertion != nil {
+			said["assertion"] = assertion
+		}
+		return v.post(path+"/decision", said)
 	}
 	if got := confirm(path, digest, nil); got.reason() != "presence_required" {
 		t.Errorf("without a touch: %d %s", got.code, got.body)
@@ -124,7 +128,7 @@ func TestProposal(t *testing.T) {
 // that person's authority and no more.
 func TestProposalOfACommandLine(t *testing.T) {
 	s := newSite(t)
-	owner, k := s.keyed("olga", user.Owner)
+	owner, _ := s.keyed("olga", user.Owner)
 	mira, mk := s.keyed("mira", user.Member)
 	cli := mira.who
 	cli.Kind, cli.Session, cli.Label = user.CLI, id.NewSession(), "lap\u202etop"
@@ -141,7 +145,7 @@ func TestProposalOfACommandLine(t *testing.T) {
 		t.Error("it is in somebody else's inbox")
 	}
 	page := mira.get(path).body
-	for _, want := range []string{"Your command line", "U+202E", "octocat on GitHub, of mira", "the agent triage of mira", string(bot.ID)} {
+	for _, want := range []string{"Your command line", "right-to-left override", "octocat on GitHub, of mira", "the agent triage of mira", string(bot.ID)} {
 		if !strings.Contains(page, want) && !strings.Contains(page, strings.ReplaceAll(want, "GitHub", "Sandbox")) {
 			t.Errorf("the page does not show %q", want)
 		}
@@ -172,5 +176,4 @@ func TestProposalOfACommandLine(t *testing.T) {
 			t.Error("the page offers to confirm what it does not show")
 		}
 	}
-	_ = k
 }

@@ -100,6 +100,7 @@ func pages(r *dash.Renderer, s string) map[string]func(io.Writer) error {
 		"login":        func(w io.Writer) error { return r.Login(w, poisoned(dash.LoginPage{Passkeys: true}, s)) },
 		"enrol":        func(w io.Writer) error { return r.Enrol(w, poisoned(dash.EnrolPage{}, s)) },
 		"inbox":        func(w io.Writer) error { return r.Inbox(w, poisoned(frozen(), s)) },
+		"asked":        func(w io.Writer) error { return r.Inbox(w, poisoned(asked(), s)) },
 		"action":       func(w io.Writer) error { return r.Action(w, poisoned(comment(), s)) },
 		"critical":     func(w io.Writer) error { return r.Action(w, poisoned(criticalDelete(), s)) },
 		"done":         func(w io.Writer) error { return r.Action(w, poisoned(succeeded(), s)) },

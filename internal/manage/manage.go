@@ -83,6 +83,16 @@ func (s *Service) RegisterAgent(ctx context.Context, p user.Principal, r agent.R
 	return s.Agents.Register(ctx, r, now, logger(p, r.Owner, now))
 }
 
+// touched asks for a fresh touch of the passkey for what gives an agent more:
+// a stolen or unattended session is not enough. Where the configuration trusts
+// command lines they cannot be asked for one.
+func touched(p user.Principal, now time.Time) error {
+	if p.Kind == user.CLI && p.Confirm {
+		return nil
+	}
+	return p.Fresh(now)
+}
+
 // owned finds an agent that p may change.
 func (s *Service) owned(ctx context.Context, p user.Principal, ref string) (*agent.Agent, error) {
 	a, err := s.Agents.Find(ctx, ref)
@@ -140,6 +150,9 @@ func (s *Service) AddKey(ctx context.Context, p user.Principal, ref string, key 
 	if err != nil {
 		return nil, err
 	}
+	if err := touched(p, now); err != nil {
+		return nil, err // whoever holds a session could add a key of theirs
+	}
 	return s.Agents.AddKey(ctx, a, key, alg, now, logger(p, a.Owner, now))
 }
 
@@ -159,6 +172,12 @@ func (s *Service) SuspendAgent(ctx context.Context, p user.Principal, ref string
 
 // ResumeAgent ends a suspension.
 func (s *Service) ResumeAgent(ctx context.Context, p user.Principal, ref string, now time.Time) error {
+	if _, err := s.owned(ctx, p, ref); err != nil {
+		return err
+	}
+	if err := touched(p, now); err != nil {
+		return err
+	}
 	return s.setStatus(ctx, p, ref, agent.Active, now)
 }
 
@@ -178,6 +197,9 @@ func (s *Service) AllowSources(ctx context.Context, p user.Principal, ref string
 	}
 	if len(from) == 0 {
 		return fault.New(fault.Invalid, "bad_source", "Name at least one network, such as 203.0.113.7/32.")
+	}
+	if err := touched(p, now); err != nil {
+		return err
 	}
 	return s.Agents.Allow(ctx, a.ID, from, logger(p, a.Owner, now))
 }

@@ -34,7 +34,7 @@ var actions = newTable("actions", "org id", true, func(a *action.Action) []field
 		text("org", &a.Org), text("id", &a.ID), text("user_id", &a.User), text("agent", &a.Agent), text("connection", &a.Connection),
 		text("account_id", &a.Account), text("provider", &a.Provider), text("operation", &a.Operation), text("summary", &a.Summary),
 		text("resource", &a.Resource), text("risk", &a.Risk), text("amount", &a.Amount), array32("effect", &a.Effect), blob("salt", &a.Salt),
-		text("idempotency", &a.Key), text("note", &a.Note), text("state", &a.State), text("approval", &a.Approval), text("why", &a.Why),
+		text("idempotency", &a.Key), text("source", &a.Source), text("note", &a.Note), text("state", &a.State), text("approval", &a.Approval), text("why", &a.Why),
 		integer("status", &a.Status), integer("body_size", &a.BodySize), integer("answer_size", &a.AnswerSize), moment("created_at", &a.CreatedAt),
 		moment("updated_at", &a.UpdatedAt), moment("expires_at", &a.ExpiresAt), moment("finished_at", &a.FinishedAt),
 		moment("fetched_at", &a.FetchedAt), flag("payload_kept", &a.PayloadKept), integer("version", &a.Version),

@@ -328,6 +328,7 @@ create table actions (
 	effect       bytea    not null,
 	salt         bytea    not null,
 	idempotency  text    collate "C" not null,
+	source       text    collate "C" not null,
 	note         text    collate "C" not null,
 	state        text    collate "C" not null,
 	approval     text    collate "C" not null,

@@ -326,6 +326,7 @@ create table actions (
 	effect       blob    not null,
 	salt         blob    not null,
 	idempotency  text    not null,
+	source       text    not null,
 	note         text    not null,
 	state        text    not null,
 	approval     text    not null,
