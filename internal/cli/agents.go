@@ -176,6 +176,8 @@ func (r *run) forget(k *keyFlags, public string, undo func(), err error) {
 	}
 	var a *answerError
 	switch {
+	case isOpen(err):
+		r.note("The private key is in %s. It is registered when the proposal is confirmed.", k.NewKey)
 	case judge(err).code == exitUnknown:
 		r.note("The private key stays in %s: it may be registered.", k.NewKey)
 	case errors.As(err, &a) && a.page() != "":

@@ -6,6 +6,7 @@ type globals struct {
 	JSON   bool     `name:"json" help:"Print the result as JSON, exactly as the API has it."`
 	Data   string   `placeholder:"DIR" help:"Data directory of the server on this machine ($VALETKEY_DATA)."`
 	Config string   `placeholder:"FILE" help:"Configuration file, YAML ($VALETKEY_CONFIG)."`
+	NoWait bool     `name:"no-wait" help:"Where a change needs a passkey, print the page where it is confirmed and do not wait (exit code 5)."`
 	Server string   `placeholder:"URL" help:"Server to ask, with the login stored for it ($VALETKEY_SERVER)."`
 }
 

@@ -32,6 +32,8 @@ type remote struct {
 	public string // where browsers reach the server, with its trailing slash; "" if not known
 	http   *http.Client
 	bearer secret.Text // none over the socket
+	// confirm is how it is waited for a passkey; nil where nobody waits.
+	confirm *confirming
 }
 
 // answerError is a refusal in the words of the API.
@@ -107,16 +109,21 @@ func (r *remote) ask(ctx context.Context, method, path string, query url.Values,
 		}
 		body = b.Bytes()
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerIn)
+	short, cancel := context.WithTimeout(ctx, answerIn)
 	defer cancel()
-	res, err := r.send(ctx, method, path, query, body)
+	res, err := r.send(short, method, path, query, body)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
-		return lostAnswer(ctx, method, err)
+		return lostAnswer(short, method, err)
+	}
+	if res.StatusCode == http.StatusAccepted && method != http.MethodGet {
+		if raw, err = r.settle(ctx, path, raw); err != nil {
+			return err
+		}
 	}
 	if out == nil || len(raw) == 0 && res.StatusCode == http.StatusNoContent {
 		return nil

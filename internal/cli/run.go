@@ -118,6 +118,7 @@ func (r *run) reach() (*remote, error) {
 	if r.Server == "" {
 		if _, err := os.Stat(cfg.Socket()); err == nil {
 			socket = overSocket(cfg.Socket(), publicURL(cfg))
+			socket.confirm = &confirming{r.terminal, !r.NoWait}
 		}
 	}
 	if socket != nil {
@@ -176,5 +177,7 @@ func (r *run) asPerson() (*remote, error) {
 		}
 		return nil, f
 	}
-	return overNetwork(server, l.token), nil
+	to := overNetwork(server, l.token)
+	to.confirm = &confirming{r.terminal, !r.NoWait}
+	return to, nil
 }
