@@ -142,7 +142,7 @@ func (c *agentAdd) Run(r *run) error {
 		Name: c.Name, Owner: c.Owner, Profile: c.Profile, Sources: c.From, Key: key, Alg: registeredAlg(c.Alg),
 	})
 	if err != nil {
-		r.forget(&c.keyFlags, key, undo, err)
+		r.forget(&c.keyFlags, undo, err)
 		return err
 	}
 	if r.json {
@@ -168,20 +168,17 @@ func (c *agentAdd) Run(r *run) error {
 }
 
 // forget removes a new key whose registration was refused. It stays if the
-// answer was lost, for then it may be registered, and if a person has to
-// register it in their browser.
-func (r *run) forget(k *keyFlags, public string, undo func(), err error) {
+// answer was lost, for then it may be registered, and if somebody may still
+// confirm it.
+func (r *run) forget(k *keyFlags, undo func(), err error) {
 	if k.NewKey == "" {
 		return
 	}
-	var a *answerError
 	switch {
 	case isOpen(err):
-		r.note("The private key is in %s. It is registered when the proposal is confirmed.", k.NewKey)
+		r.note("The private key is in %s; its public half is registered when the proposal is confirmed.", k.NewKey)
 	case judge(err).code == exitUnknown:
 		r.note("The private key stays in %s: it may be registered.", k.NewKey)
-	case errors.As(err, &a) && a.page() != "":
-		r.note("The private key is in %s. A person registers this public half, with their passkey:\n\n%s", k.NewKey, public)
 	default:
 		undo()
 	}
@@ -339,7 +336,7 @@ func (c *agentRotate) Run(r *run) error {
 		}
 		k, err := change[api.AgentKey](r.ctx, to, http.MethodPost, c.path()+"/keys", api.AgentKeyRequest{Key: key, Alg: registeredAlg(c.Alg)})
 		if err != nil {
-			r.forget(&c.keyFlags, key, undo, err)
+			r.forget(&c.keyFlags, undo, err)
 			return err
 		}
 		out = append(out, k)

@@ -60,7 +60,9 @@ func (r *remote) settle(ctx context.Context, path string, raw []byte) ([]byte, e
 			}
 			continue
 		case err != nil:
-			return nil, err
+			// It can be confirmed all the same.
+			v := judge(err)
+			return nil, &failure{Code: v.code, Reason: reasonOpen, Text: sentence(v.problem.Detail), Next: "It still waits: " + page, Err: err}
 		}
 		switch now.State {
 		case api.ProposalRefused:

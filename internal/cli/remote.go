@@ -44,23 +44,13 @@ type answerError struct {
 	path    string // what was asked for
 }
 
-// page is where a person does in a browser what the command line may not: it
+// page is where a person gives the answer that a command line may not give: it
 // takes a touch of their passkey. It is "" for other refusals.
 func (e *answerError) page() string {
 	switch e.problem.Reason {
-	case "passkey_required", "browser_required", "confirm_required", "presence_required":
-	default:
-		return ""
-	}
-	if e.public == "" {
-		return ""
-	}
-	for _, p := range [][2]string{
-		{"v1/admin/agents", "agents"}, {"v1/admin/grants", "agents"}, {"v1/admin/connections", "connections"},
-		{"v1/admin/freezes", "inbox"}, {"v1/approvals", "inbox"},
-	} {
-		if strings.HasPrefix(e.path, p[0]) {
-			return e.public + p[1]
+	case "browser_required", "presence_required":
+		if e.public != "" && strings.HasPrefix(e.path, "v1/approvals") {
+			return e.public + "inbox"
 		}
 	}
 	return ""

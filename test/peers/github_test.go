@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -68,21 +67,30 @@ func enrol(t *testing.T, s *server, b *browser) {
 }
 
 // addAgent makes a key where the agent runs, and registers its public half.
-// Since there is a passkey, the command line only makes the key.
+// Since there is a passkey, the command line proposes that, and the person
+// confirms it with a touch.
 func addAgent(t *testing.T, s *server, b *browser) (key, agentID string) {
 	t.Helper()
 	key = filepath.Join(s.dir, "triage.key")
-	r := s.cli(t, 3, "", "agent", "add", "triage", "--new-key", key)
-	public := regexp.MustCompile(`(?s)-----BEGIN PUBLIC KEY-----.*-----END PUBLIC KEY-----`).FindString(r.stderr)
-	if public == "" || !strings.Contains(r.stderr, "passkey_required") {
-		t.Fatalf("the command line says neither the public half nor what to do with it:\n%s", r.stderr)
+	page := strings.TrimSpace(s.cli(t, 5, "", "agent", "add", "triage", "--new-key", key, "--no-wait").stdout)
+	if !strings.HasPrefix(page, s.url+"/proposals/prp_") {
+		t.Fatalf("the command line does not say where to confirm: %q", page)
 	}
-	b.visit(s.url + "/agents")
-	b.fill("#agent-name", "triage")
-	b.fill("#agent-key", public)
-	b.click(`form[action="/agents"] button`)
-	b.at(s, "/agents/agt_")
-	return key, b.text("#agent-id")
+	s.cli(t, 4, "", "agent", "show", "triage")
+	b.visit(page)
+	b.shot("proposal")
+	if got := b.text("h1"); !strings.Contains(got, `Register the agent "triage"`) {
+		t.Errorf("the page says %q", got)
+	}
+	b.until(`document.querySelector("button.approve").disabled === false`)
+	b.click("button.approve")
+	b.until(`document.querySelector("section.outcome")`)
+	if got := b.text("section.outcome > p:not(.small)"); got != "It was done." {
+		t.Fatalf("the proposal came to: %s", got)
+	}
+	var agent api.Agent
+	s.json(t, &agent, "", "agent", "show", "triage")
+	return key, agent.ID
 }
 
 func connectAccount(t *testing.T, s *server, e *emulator, b *browser) {
