@@ -65,7 +65,7 @@ func newSoftwarePerson(base string) (*softwarePerson, error) {
 	return &softwarePerson{
 		base: base, http: &http.Client{Jar: jar, Timeout: time.Minute},
 		rp:   virtual.RelyingParty{ID: u.Hostname(), Name: "Valetkey", Origin: strings.TrimSuffix(base, "/")},
-		auth: virtual.NewAuthenticator(), key: virtual.NewCredential(virtual.KeyTypeEC2),
+		auth: virtual.NewAuthenticator(), key: newPasskey(),
 	}, nil
 }
 
@@ -372,4 +372,15 @@ func (d *demo) loginAs(ctx context.Context) (secret.Text, error) {
 		return secret.Text{}, err
 	}
 	return flow.wait(ctx, d.terminal)
+}
+
+// newPasskey makes a P-256 key of the full length: the library leaves out
+// leading zeros of a coordinate, and such a key is refused.
+func newPasskey() virtual.Credential {
+	const whole = 77 // bytes of a COSE_Key with two coordinates of 32
+	for {
+		if c := virtual.NewCredential(virtual.KeyTypeEC2); len(c.Key.AttestationData()) == whole {
+			return c
+		}
+	}
 }

@@ -73,6 +73,9 @@ type device struct {
 
 func newDevice(handle []byte) *device {
 	c := virtual.NewCredential(virtual.KeyTypeEC2)
+	for len(c.Key.AttestationData()) != 77 { // the library leaves out leading zeros of a coordinate, which makes a bad key
+		c = virtual.NewCredential(virtual.KeyTypeEC2)
+	}
 	return &device{id: c.ID, key: c.Key, handle: handle}
 }
 
