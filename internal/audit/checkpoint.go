@@ -188,9 +188,6 @@ func (v *Verifier) Parse(signed []byte) (Checkpoint, error) {
 	return c, nil
 }
 
-// ParseCheckpoint is [Verifier.Parse].
-func ParseCheckpoint(signed []byte, v *Verifier) (Checkpoint, error) { return v.Parse(signed) }
-
 // A note has several lines; files keep one record a line, so there it is the
 // one member of a JSON object.
 type checkpointLine struct {

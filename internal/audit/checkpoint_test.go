@@ -54,7 +54,7 @@ func TestCheckpointRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := audit.ParseCheckpoint(signed, v)
+	c, err := v.Parse(signed)
 	if err != nil {
 		t.Fatal(err)
 	}
