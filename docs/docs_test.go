@@ -3,6 +3,7 @@ package docs_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -147,7 +148,7 @@ func TestCommands(t *testing.T) {
 
 // The agent in the shell, as it stands on its page, against a running server.
 func TestAgentScript(t *testing.T) {
-	for _, tool := range []string{"sh", "openssl", "curl", "sed", "awk", "xxd"} {
+	for _, tool := range []string{"sh", "openssl", "curl", "sed", "awk"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("%s is missing", tool)
 		}
@@ -220,12 +221,15 @@ func TestAgentScript(t *testing.T) {
 		t.Error("the exchange brought no token")
 	}
 
-	run("umask 077\nopenssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out ec.pem\nopenssl pkey -in ec.pem -pubout -out ec.pub")
-	register("curve", "ec.pub")
-	curve := strings.NewReplacer("RS256", "ES256", `openssl dgst -sha256 -sign "$KEY" -binary | b64url`, "es256 | b64url").Replace(functions)
-	for range 4 { // short numbers need their zeros
-		if out := run("AGENT=curve KEY=ec.pem\n" + block("es256()") + curve + "token"); !strings.HasPrefix(out, "vka_") {
-			t.Error("a P-256 key brought no token")
+	for kind, options := range map[string]string{
+		"rsa": "-algorithm RSA -pkeyopt rsa_keygen_bits:2048", "ed25519": "-algorithm ED25519", "p256": "-algorithm EC -pkeyopt ec_paramgen_curve:P-256",
+	} {
+		run(fmt.Sprintf("umask 077\nopenssl genpkey %s -out %s.pem 2>/dev/null\nopenssl pkey -in %[2]s.pem -pubout -out %[2]s.pub", options, kind))
+		register(kind, kind+".pub")
+		for range 4 { // a short number of ECDSA needs its zeros
+			if out := run("AGENT=" + kind + " KEY=" + kind + ".pem\n" + functions + "token"); !strings.HasPrefix(out, "vka_") {
+				t.Errorf("a key of kind %s brought no token", kind)
+			}
 		}
 	}
 }

@@ -25,25 +25,6 @@ type Match struct {
 	RawQuery string // as given, checked
 }
 
-// URL is where the request goes, built from its parts.
-func (m *Match) URL() (*url.URL, error) {
-	u, err := url.Parse(m.Base)
-	if err != nil {
-		return nil, fmt.Errorf("build URL: %w", err)
-	}
-	top := strings.TrimSuffix(u.EscapedPath(), "/")
-	u.RawPath = top + m.Path
-	if u.Path, err = url.PathUnescape(u.RawPath); err != nil {
-		return nil, fmt.Errorf("build URL: %w", err)
-	}
-	// url.URL falls back to its own encoding where RawPath does not fit.
-	if u.EscapedPath() != top+m.Path {
-		return nil, fmt.Errorf("build URL: path %q has no stable escaped form", m.Path)
-	}
-	u.RawQuery = m.RawQuery
-	return u, nil
-}
-
 // Match reads r. It answers with a listed operation, with a raw name, or with a
 // *[Refusal] for a request that could be read in two ways.
 func (s *Spec) Match(r Request) (Match, error) {
