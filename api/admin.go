@@ -71,13 +71,18 @@ type PolicyFinding struct {
 
 // Freeze is one thrown switch.
 type Freeze struct {
-	ID       string    `json:"id"`               // frz_…
-	Kind     string    `json:"kind"`             // "agent", "connection", "user" or "all"
-	Target   string    `json:"target,omitempty"` // the id; left out for "all"
-	Reason   string    `json:"reason,omitempty"`
-	By       string    `json:"by"` // "user:usr_…", "operator:0"
-	At       time.Time `json:"at"`
-	LiftedAt time.Time `json:"lifted_at,omitzero"`
+	ID     string `json:"id"`               // frz_…
+	Kind   string `json:"kind"`             // "agent", "connection", "user" or "all"
+	Target string `json:"target,omitempty"` // the id; left out for "all"
+	// TargetName and ByName say in people's words what the ids stand for.
+	TargetName string    `json:"target_name,omitempty"`
+	ByName     string    `json:"by_name,omitempty"`
+	Reason     string    `json:"reason,omitempty"`
+	By         string    `json:"by"` // "user:usr_…", "operator:0"
+	At         time.Time `json:"at"`
+	LiftedAt   time.Time `json:"lifted_at,omitzero"`
+	// Already says, in answer to throwing it, that it had been thrown before.
+	Already bool `json:"already,omitempty"`
 	// Warning says what could not be written down. The freeze holds all the same.
 	Warning string `json:"warning,omitempty"`
 }

@@ -14,6 +14,8 @@ type Connection struct {
 	Status    string   `json:"status"`              // "active", "needs_reauth" or "revoked"
 	Why       string   `json:"why,omitempty"`       // why it is not active
 	User      string   `json:"user"`                // usr_…: its owner
+	UserName  string   `json:"user_name,omitempty"` // what others see of its owner; left out for agents
+	Frozen    bool     `json:"frozen,omitempty"`    // a freeze of it, of its owner or of everything holds
 	Scopes    []string `json:"scopes,omitempty"`    // as the provider granted them
 	Grants    []Grant  `json:"grants,omitempty"`    // what the calling agent may do with it; for agents only
 	RenewURL  string   `json:"renew_url,omitempty"` // where its owner connects it again

@@ -74,6 +74,15 @@ func (s *Spec) lintConnection(l *linter) {
 			l.bad("auth.params: %q is set by us", p)
 		}
 	}
+	for _, set := range []map[string][]string{a.Covers, a.Public} {
+		for scope, others := range set {
+			for _, name := range append([]string{scope}, others...) {
+				if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
+					l.bad("auth: %q is no scope", name)
+				}
+			}
+		}
+	}
 	l.oneOf("token.auth", t.Auth, "body", "basic")
 	l.oneOf("token.body", t.Body, "form", "json")
 	for p := range t.Params {

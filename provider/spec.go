@@ -83,6 +83,11 @@ type Auth struct {
 	// Permissions says that scopes are ignored here: what a token may do is set
 	// in the registration of the app.
 	Permissions bool `yaml:"permissions,omitempty"`
+	// Covers says which scopes hold others: "repo" is "public_repo" too.
+	Covers map[string][]string `yaml:"covers,omitempty"`
+	// Public names the scopes that can be done without where what is touched is
+	// public: to write takes one of those listed then, to read takes none.
+	Public map[string][]string `yaml:"public,omitempty"`
 }
 
 // PKCE is what a provider does with a code challenge. We send one unless it is

@@ -85,9 +85,7 @@ func storeLogin(e *testscript.Env, w *vktest.World, p user.Principal) error {
 	if err != nil {
 		return err
 	}
-	if err := w.App.Users.DecideDevice(ctx, p, d.UserCode, true, now); err != nil {
-		return err
-	}
+	w.LetIn(p, d)
 	l, err := w.App.Users.PollDevice(ctx, code, now)
 	if err != nil {
 		return err

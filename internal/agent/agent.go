@@ -118,6 +118,10 @@ type Caller struct {
 	Token   id.Token // "" when it signed this very request
 	Source  netip.Addr
 	Proofs  []Proof // to spend with what this call records
+	// Stale says that the signature is good and what it signed is not: it has
+	// expired, or is for somebody else. There is nothing to spend, so whoever
+	// captured it can present it as often as they like.
+	Stale bool
 	// Subject is the user a subject token names, or "".
 	Subject      id.User
 	AuditContext string

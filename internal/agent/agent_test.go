@@ -616,6 +616,13 @@ func (d *down) Refuse(ctx context.Context, proofs []agent.Proof, events []audit.
 	return d.TokenStore.Refuse(ctx, proofs, events)
 }
 
+func (d *down) Spend(ctx context.Context, proofs []agent.Proof, events []audit.Event) error {
+	if d.full {
+		return store.ErrUnavailable
+	}
+	return d.TokenStore.Spend(ctx, proofs, events)
+}
+
 func TestRefusals(t *testing.T) {
 	s := newScene(t)
 	disk := &down{TokenStore: s.agents().Store.Tokens()}
@@ -662,21 +669,42 @@ func TestRefusals(t *testing.T) {
 	if n := len(count("refusals.counted")); n != 1 {
 		t.Errorf("%d counts, although nothing was refused since", n)
 	}
-	// A known agent's refusals are one event each, and use its signature up.
+	// A known agent's refusals are one event each, and use its signature up. One
+	// that was used up before is held to the rate of its source, by its own name.
 	c, err := s.assert(s.assertion(nil), "")
 	s.must(err)
 	for range 15 {
 		s.must(r.Known(t.Context(), c, "action", agent.ErrSuspended, at))
 	}
-	if got := count("action.refused"); len(got) != 15 || got[0].Actor != c.Actor() || got[0].Data["reason"] != "agent_suspended" || got[0].Data["source"] != "127.0.0.1" {
+	if got := count("action.refused"); len(got) != 1+10 || got[0].Actor != c.Actor() || got[0].Data["reason"] != "agent_suspended" || got[0].Data["source"] != "127.0.0.1" {
 		t.Errorf("%d events: %+v", len(got), got[0])
 	}
 	if _, _, err := s.agents().Issue(t.Context(), c, nil, s.now); !errors.Is(err, agent.ErrReplayed) {
 		t.Errorf("a refused signature was used again: %v", err)
 	}
+	// So is one that has nothing to spend, by which anybody who captured it comes
+	// again and again.
+	old, err := s.assert(s.assertion(map[string]any{"iat": s.now.Add(-time.Hour).Unix(), "nbf": nil, "exp": s.now.Add(-time.Hour + time.Minute).Unix()}), "")
+	if err == nil || !old.Stale || len(old.Proofs) != 0 {
+		t.Errorf("an expired assertion: %+v, %v", old, err)
+	}
+	for range 15 {
+		s.must(r.Known(t.Context(), old, "stale", err, at.Add(time.Second)))
+	}
+	if got := count("stale.refused"); len(got) != 10 || got[0].Actor != c.Actor() {
+		t.Errorf("%d events: %+v", len(got), got)
+	}
+	r.Flush(t.Context(), at.Add(time.Minute))
+	if got := count("refusals.counted"); len(got) != 2 || got[0].Data["count"] != "9" {
+		t.Errorf("counted: %+v", got)
+	}
+	fresh, err := s.assert(s.assertion(nil), "")
+	s.must(err)
 	disk.full = true
-	if err := r.Known(t.Context(), c, "action", agent.ErrSuspended, at); err == nil {
-		t.Error("a refusal that is not on record says it is")
+	for name, c := range map[string]agent.Caller{"fresh": fresh, "used": c, "stale": old} {
+		if err := r.Known(t.Context(), c, "action", agent.ErrSuspended, at.Add(time.Hour)); err == nil {
+			t.Errorf("a refusal that is not on record says it is: %s", name)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"strconv"
@@ -15,8 +16,9 @@ import (
 
 // Refusals records that somebody was turned away. An authenticated agent's
 // refusals are one event each. Whoever is not authenticated could fill the log
-// at will: those are one event each up to a rate per source, beyond it they
-// are counted and the count is one event per minute.
+// at will, and so could whoever captured a signature that is good for nothing
+// any more: those are one event each up to a rate per source, beyond it they are
+// counted and the count is one event per minute.
 type Refusals struct {
 	Org   id.Org
 	Store TokenStore
@@ -39,12 +41,25 @@ const (
 )
 
 // Known records the refusal of an authenticated agent, and spends its proofs,
-// so that one signature is refused once. It returns an error when the refusal
-// could not be recorded.
+// so that one signature is refused once. A signature that has nothing to spend,
+// or that was used before, is recorded at a bounded rate. It returns an error
+// when the refusal could not be recorded.
 func (r *Refusals) Known(ctx context.Context, c Caller, surface string, refusal error, now time.Time) error {
+	ctx = context.WithoutCancel(ctx)
 	f := fault.From(refusal)
-	e := c.Event(surface+".refused", "", c.Subject, now, map[string]string{"reason": f.Reason, "source": c.Source.Unmap().String()})
-	return r.Store.Refuse(context.WithoutCancel(ctx), c.Proofs, []audit.Event{e})
+	e := []audit.Event{c.Event(surface+".refused", "", c.Subject, now, map[string]string{"reason": f.Reason, "source": c.Source.Unmap().String()})}
+	again := c.Stale
+	if len(c.Proofs) > 0 {
+		err := r.Store.Spend(ctx, c.Proofs, e)
+		if !errors.Is(err, ErrReplayed) {
+			return err
+		}
+		again = true
+	}
+	if again && !r.admit(c.Source.Unmap(), now) {
+		return nil
+	}
+	return r.Store.Refuse(ctx, c.Proofs, e)
 }
 
 // Unknown records that somebody at from was refused before we knew who it was.

@@ -137,6 +137,7 @@ func (s *Service) verify(ctx context.Context, raw, use string, rules func(*Agent
 	c := s.caller(who.agent, from)
 	c.Key = who.ids[key.KID]
 	if err != nil {
+		c.Stale = true
 		return c, claims, err
 	}
 	if claims.ID != "" {

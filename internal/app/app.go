@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -230,24 +231,24 @@ func (a *App) services() error {
 	a.Freezes.Thrown = a.Broker.Halt
 	a.Manage = &manage.Service{
 		Org: org, Agents: a.Agents, Grants: a.DB.Grants(), Conns: a.DB.Connections(), Vault: a.Vault, Providers: a.Providers,
-		Freezes: a.Freezes, Users: a.DB.Users(), CheckURL: a.Egress.CheckURL,
+		Freezes: a.Freezes, Users: a.DB.Users(), CheckURL: a.Egress.CheckURL, Seen: a.DB.Agents().Seen,
 	}
 	a.Proposals = &proposal.Service{Org: org, Store: a.DB.Proposals(), Keys: a.Keys, Passkeys: a.DB.Users().Passkeys(), Log: a.Log}
 	return nil
 }
-
-// replicaGrace is how long another replica may be at an execution before it is
-// taken for dead.
-const replicaGrace = 15 * time.Minute
 
 // recover puts right what a crash left behind, before anything is served.
 func (a *App) recover(ctx context.Context) error {
 	if err := a.Freezes.Load(ctx, org); err != nil {
 		return err
 	}
-	before := a.started
+	// On SQLite the lock says that no other process is at anything, whatever the
+	// clocks said. On PostgreSQL one may be, for a while.
+	before := time.UnixMicro(math.MaxInt64)
 	if a.DB.Engine() == "postgres" {
-		before = before.Add(-replicaGrace)
+		before = a.started.Add(-broker.Abandoned)
+	} else if err := a.Vault.EndLeases(ctx); err != nil {
+		a.Log.ErrorContext(ctx, "ending the leases of a process before", slog.Any("error", err)) // they end by themselves
 	}
 	if err := a.Broker.Recover(ctx, before); err != nil {
 		return err

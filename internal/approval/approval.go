@@ -14,6 +14,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"strconv"
 	"time"
 
@@ -150,10 +151,15 @@ func (a *Approval) Decide(answer Answer, d Decider, seen action.Digest, reason s
 	if answer == No {
 		a.Status, verb = Denied, "approval.denied"
 	}
-	return a.event(verb, d.actor(), now, map[string]string{
-		"channel": d.Channel, "level": strconv.Itoa(int(d.Level)),
+	answered := a.Digest(answer)
+	data := map[string]string{
+		"channel": d.Channel, "level": strconv.Itoa(int(d.Level)), "decision": hex.EncodeToString(answered[:]),
 		"seconds": strconv.FormatInt(int64(now.Sub(a.CreatedAt)/time.Second), 10),
-	}), nil
+	}
+	if h := evidenceHash(d.Evidence); h != "" {
+		data["evidence"] = h
+	}
+	return a.event(verb, d.actor(), now, data), nil
 }
 
 // Spend uses a up for the execution of the action with digest d: one

@@ -365,6 +365,14 @@ func (f *inflight) add(ctx context.Context, a *action.Action) (context.Context, 
 	}
 }
 
+// has reports whether this process is at an action.
+func (f *inflight) has(a id.Action) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, is := f.calls[a]
+	return is
+}
+
 // Halt cancels the calls in flight that a freeze stops. What had been sent by
 // then ends as unknown.
 func (b *Broker) Halt(f freeze.Freeze) {

@@ -6,7 +6,8 @@
 //
 //  1. freeze: is anything stopped?
 //  2. grant: may this agent use this connection for this, on that?
-//  3. judgement: what is it, how risky, what does policy say?
+//  3. judgement: what is it, how risky, what does policy say, and has the
+//     token the scopes for it?
 //  4. approval: a human answers exactly these bytes, hours or days later
 //  5. claim: approved becomes executing, once, with the intent in the log
 //  6. custody: the token is unsealed, refreshed if need be

@@ -117,6 +117,7 @@ type ready struct {
 	digest  action.Digest
 	prov    *vault.Provider
 	cred    vault.Credential
+	lack    lack
 }
 
 // prepare judges an approved action again, by today's rules, on the stored
@@ -181,7 +182,7 @@ func (b *Broker) prepareOnce(ctx context.Context, h Held) (*ready, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ready{epoch: epoch, request: req, digest: digest, prov: p, cred: cred}, nil
+	return &ready{epoch: epoch, request: req, digest: digest, prov: p, cred: cred, lack: j.lack}, nil
 }
 
 // judgeStored classifies and judges a stored action by today's rules.
@@ -284,7 +285,9 @@ func (b *Broker) perform(ctx context.Context, h Held, r *ready) {
 		return // another replica has it, or authority moved: it is looked at again
 	}
 	if err := b.Freezes.Check(b.Org, h.Action.Agent, h.Action.Connection, h.Action.User); err != nil {
-		b.finish(ctx, h.Action.ID, action.Outcome{State: action.Failed, Why: fault.From(err).Reason}, nil) // nothing has left
+		// Nothing has left. The freeze cancelled ctx, and the record is made all the
+		// same.
+		b.finish(context.WithoutCancel(ctx), h.Action.ID, action.Outcome{State: action.Failed, Why: fault.From(err).Reason}, nil)
 		return
 	}
 	ans, out := b.collect(ctx, h.Action, r)
@@ -330,7 +333,7 @@ func (b *Broker) collect(ctx context.Context, a *action.Action, r *ready) (*kept
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, MaxAnswer+1))
-	out := byStatus(res.Status)
+	out := byStatus(res.Status, r.lack)
 	out.AnswerSize, out.Redacted = int64(len(body)), res.Redacted()
 	if err != nil {
 		out.Why = fault.From(err).Reason
@@ -407,10 +410,14 @@ func attach(s *provider.Spec) egress.Attach {
 	return egress.Attach{Kind: egress.Bearer}
 }
 
-// byStatus reads the outcome from a complete status line.
-func byStatus(status int) action.Outcome {
+// byStatus reads the outcome from a complete status line. A 403 to a token
+// that lacks a scope is put down to that.
+func byStatus(status int, lack lack) action.Outcome {
 	out := action.Outcome{State: action.Succeeded, Status: status}
-	if status >= 300 {
+	switch {
+	case status == http.StatusForbidden && len(lack.scopes) > 0:
+		out.State, out.Why = action.Failed, missingScope
+	case status >= 300:
 		out.State, out.Why = action.Failed, "upstream_"+strconv.Itoa(status)
 	}
 	return out
@@ -418,14 +425,16 @@ func byStatus(status int) action.Outcome {
 
 // lost is the outcome when no answer came.
 func lost(ctx context.Context, err error) action.Outcome {
-	if errors.Is(err, egress.ErrNotSent) {
+	frozen := errors.Is(context.Cause(ctx), freeze.ErrFrozen)
+	switch {
+	case errors.Is(err, egress.ErrNotSent) && frozen:
+		return action.Outcome{State: action.Failed, Why: freeze.ErrFrozen.Reason}
+	case errors.Is(err, egress.ErrNotSent):
 		return action.Outcome{State: action.Failed, Why: fault.From(err).Reason}
+	case frozen:
+		return action.Outcome{State: action.Unknown, Why: "frozen_in_flight"}
 	}
-	why := "answer_lost"
-	if errors.Is(context.Cause(ctx), freeze.ErrFrozen) {
-		why = "frozen_in_flight"
-	}
-	return action.Outcome{State: action.Unknown, Why: why}
+	return action.Outcome{State: action.Unknown, Why: "answer_lost"}
 }
 
 // expire ends what nobody answered, or executed, in time.
@@ -452,12 +461,30 @@ func (b *Broker) expire(ctx context.Context, now time.Time) {
 	}
 }
 
+// sweep drops what has outlived its use. A day of payloads ends with its key:
+// what is left of them in free pages of the database, or in a copy of that table,
+// is noise from then on. The key goes a while after its day, so that nobody is
+// just about to store what it has sealed.
+func (b *Broker) sweep(ctx context.Context, now time.Time) error {
+	kept := now.Add(-PayloadKept)
+	if err := b.Queue.Sweep(ctx, b.Org, kept, now); err != nil {
+		return err
+	}
+	days, err := b.Queue.EmptyDays(ctx, b.Org, kept)
+	if err != nil {
+		return err
+	}
+	for _, day := range days {
+		if err := b.Keys.Shred(ctx, seal.PayloadKey(b.Org, day)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (b *Broker) sweepLoop(ctx context.Context) {
 	for {
-		now := time.Now()
-		if err := b.Queue.Sweep(ctx, b.Org, now.Add(-PayloadKept), now); err != nil && ctx.Err() == nil {
-			b.Logger.ErrorContext(ctx, "sweeping", slog.Any("error", err))
-		}
+		b.Tidy(ctx, time.Now())
 		select {
 		case <-ctx.Done():
 			return
@@ -466,10 +493,26 @@ func (b *Broker) sweepLoop(ctx context.Context) {
 	}
 }
 
+// Abandoned is how long after its beginning an execution that this process is
+// not at is taken for nobody's: no call of another one takes so long.
+const Abandoned = 15 * time.Minute
+
+// Tidy deletes what is kept no longer, and ends what nobody is at any more: an
+// execution of a process that died, which the start after it could not tell
+// from that of another replica, or one whose outcome could not be recorded.
+func (b *Broker) Tidy(ctx context.Context, now time.Time) {
+	if err := b.sweep(ctx, now); err != nil && ctx.Err() == nil {
+		b.Logger.ErrorContext(ctx, "sweeping", slog.Any("error", err))
+	}
+	if err := b.Recover(ctx, now.Add(-Abandoned)); err != nil && ctx.Err() == nil {
+		b.Logger.ErrorContext(ctx, "looking for abandoned actions", slog.Any("error", err))
+	}
+}
+
 // Recover records as unknown what a crash left between its intent and its
-// outcome. It runs once, before the server accepts anything; before is the
-// start of this process, or, where other replicas may be at work, long enough
-// ago that none of them can be.
+// outcome. It runs before the server accepts anything, and now and then after
+// that. What began since before is left alone, where other replicas may be at
+// it; so is what this process is at.
 func (b *Broker) Recover(ctx context.Context, before time.Time) error {
 	held, inline, err := b.Queue.Orphans(ctx, b.Org, before)
 	if err != nil {
@@ -477,10 +520,16 @@ func (b *Broker) Recover(ctx context.Context, before time.Time) error {
 	}
 	out := action.Outcome{State: action.Unknown, Why: "interrupted"}
 	for _, ref := range held {
+		if b.running.has(ref) {
+			continue
+		}
 		b.Logger.WarnContext(ctx, "an execution was interrupted and its outcome is unknown", slog.String("action", string(ref)))
 		b.finish(ctx, ref, out, nil)
 	}
 	for _, ref := range inline {
+		if b.running.has(ref) {
+			continue
+		}
 		b.Logger.WarnContext(ctx, "an inline action was interrupted and its outcome is unknown", slog.String("action", string(ref)))
 		e := audit.Event{At: time.Now(), Org: b.Org, Verb: "action.unknown", Actor: "system", Object: string(ref), Data: map[string]string{"why": out.Why, "inline": "1"}}
 		if err := b.Store.End(ctx, b.Org, ref, []audit.Event{e}); err != nil {

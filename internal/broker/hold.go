@@ -86,6 +86,9 @@ func (b *Broker) ticket(a *action.Action, j *judgement, level approval.Level, no
 			p.Why = append(p.Why, s)
 		}
 	}
+	if s := j.lack.warning(); s != "" {
+		p.Why = append(p.Why, s)
+	}
 	p.Impact, p.Scopes = j.match.Summary, j.match.Scopes
 	return p
 }

@@ -77,7 +77,7 @@ func (b *Broker) inline(ctx context.Context, c agent.Caller, a *action.Action, r
 		return Outcome{Action: a, Explain: j.facts}, nil
 	}
 	b.learned(ctx, a.Connection, cred, res.Status)
-	body := &inlineBody{res: res, end: func(out action.Outcome) {
+	body := &inlineBody{res: res, lack: j.lack, end: func(out action.Outcome) {
 		defer done()
 		if err := b.ended(context.WithoutCancel(ctx), a, out); err != nil {
 			b.Logger.ErrorContext(ctx, "recording an outcome", slog.String("action", string(a.ID)), slog.Any("error", err))
@@ -99,6 +99,7 @@ func (b *Broker) ended(ctx context.Context, a *action.Action, out action.Outcome
 // closed.
 type inlineBody struct {
 	res  *egress.Response
+	lack lack
 	end  func(action.Outcome)
 	once sync.Once
 	size int64
@@ -119,7 +120,7 @@ func (i *inlineBody) Read(p []byte) (int, error) {
 func (i *inlineBody) Close() error {
 	err := i.res.Body.Close()
 	i.once.Do(func() {
-		out := byStatus(i.res.Status)
+		out := byStatus(i.res.Status, i.lack)
 		out.AnswerSize, out.Redacted = i.size, i.res.Redacted()
 		if i.err != nil && i.err != io.EOF {
 			out.Why = fault.From(i.err).Reason

@@ -41,6 +41,7 @@ type judgement struct {
 	facts    []string
 	amount   string // canonical text, part of the effect
 	specHash string
+	lack     lack
 }
 
 // render makes the frozen request of what was asked, and classifies it. Typed
@@ -176,7 +177,7 @@ func (b *Broker) judge(ctx context.Context, s subject, con *vault.Connection, p 
 	if err != nil {
 		return nil, err
 	}
-	j := &judgement{match: m, specHash: p.SpecHash()}
+	j := &judgement{match: m, specHash: p.SpecHash(), lack: lacks(con, p.Spec, m)}
 	amount := raise(m.Amount, stated)
 	j.amount = canonicalAmount(amount)
 	j.assess(m, amount)
@@ -209,7 +210,7 @@ func (b *Broker) granted(ctx context.Context, who id.Agent, con *vault.Connectio
 		if action.Vends(m.Operation) {
 			err = g.CoversVend(now)
 		} else {
-			err = g.Covers(m.Operation, m.Resource.ID, now)
+			err = g.Covers(m.Operation, m.Resource.Type, m.Resource.ID, now)
 		}
 		if err == nil {
 			return nil
@@ -301,7 +302,7 @@ func (j *judgement) refusal() error {
 		if j.decision.Quorum > 1 {
 			return ErrQuorum
 		}
-		return nil
+		return j.lack.refusal()
 	}
 	return fault.New(fault.Forbidden, j.decision.Code, strings.Join(j.decision.Explain(), " "))
 }

@@ -117,3 +117,42 @@ forbid (principal, action, resource) when { context has source && context.source
 	}
 	s.ends(out, action.Succeeded, "")
 }
+
+// Nor do they give anything back: a grant that was revoked, a key, an agent that
+// is suspended, are what the log says, also to a server that starts on them.
+func TestAuthorityPutBack(t *testing.T) {
+	s := newScene(t)
+	keys, err := s.App.DB.Agents().Keys().OfAgent(t.Context(), s.bot.Org, s.bot.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []string{"grants", "agent_keys", "agents"} {
+		vktest.Raw(t, s.Config, "create table kept_"+table+" as select * from "+table)
+	}
+	by := s.caller()
+	by.Key = keys[0].ID
+	try := func() string {
+		s.Restart()
+		_, err := s.App.Broker.Submit(t.Context(), by, comment("again"), time.Now())
+		return fault.From(err).Reason
+	}
+	for _, c := range []struct {
+		table, want string
+		end         func() error
+	}{
+		{"grants", "grant_revoked", func() error { return s.App.Manage.RevokeGrant(t.Context(), s.mira, s.grant.ID, time.Now()) }},
+		{"agent_keys", agent.ErrToken.Reason, func() error { return s.App.Manage.RevokeKey(t.Context(), s.mira, "triage", by.Key, time.Now()) }},
+		{"agents", "agent_suspended", func() error { return s.App.Manage.SuspendAgent(t.Context(), s.mira, "triage", time.Now()) }},
+	} {
+		if err := c.end(); err != nil {
+			t.Fatal(err)
+		}
+		if got := try(); got != c.want {
+			t.Errorf("%s: ended, it is refused as %s, want %s", c.table, got, c.want)
+		}
+		vktest.Tamper(t, s.Config, "replace into "+c.table+" select * from kept_"+c.table)
+		if got := try(); got != c.want {
+			t.Errorf("%s: put back, it is refused as %s, want %s", c.table, got, c.want)
+		}
+	}
+}

@@ -99,6 +99,9 @@ type Queue interface {
 	// Sweep drops payloads of actions that ended before the given time, and
 	// proofs and flows that can no longer matter at now.
 	Sweep(ctx context.Context, org id.Org, ended, now time.Time) error
+	// EmptyDays lists the UTC days that ended before the given time, of which
+	// there is a key for payloads and no payload any more.
+	EmptyDays(ctx context.Context, org id.Org, before time.Time) ([]time.Time, error)
 }
 
 // PolicyStore keeps policies.

@@ -256,7 +256,7 @@ func (b *Broker) vendHeld(ctx context.Context, c agent.Caller, con *vault.Connec
 	if err != nil {
 		return nil, Outcome{}, err
 	}
-	return vended(cred, now), Outcome{}, nil
+	return vended(cred, now), Outcome{}, b.Freezes.Check(b.Org, c.Agent, con.ID, con.User)
 }
 
 func sameScopes(a, b []string) bool {

@@ -34,7 +34,10 @@ type scene struct {
 const comments = "/repos/octo/api/issues/1/comments"
 
 func newScene(t *testing.T, options ...vktest.Option) *scene {
-	w := vktest.New(t, options...)
+	return sceneIn(t, vktest.New(t, options...))
+}
+
+func sceneIn(t *testing.T, w *vktest.World) *scene {
 	s := &scene{World: w, t: t, mira: w.Person("mira")}
 	s.con = w.Link(s.mira, "octocat")
 	s.bot, _ = w.Agent(s.mira, "triage")

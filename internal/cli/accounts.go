@@ -3,9 +3,6 @@ package cli
 import (
 	"fmt"
 	"net/http"
-	"net/url"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/valetkey/valetkey/api"
@@ -13,7 +10,7 @@ import (
 )
 
 type providerCommand struct {
-	List providerList `cmd:"" help:"List the services that accounts can be connected at."`
+	List providerList `cmd:"" default:"1" help:"List the services that accounts can be connected at."`
 	Set  providerSet  `cmd:"" help:"Register your OAuth client at a service, or an instance of your own."`
 }
 
@@ -33,13 +30,15 @@ func (c *providerList) Run(r *run) error {
 	}
 	var rows [][]string
 	for _, p := range page.Items {
-		how := "paste a token"
+		how := "token"
 		if p.Connectable {
-			how = "OAuth, or paste a token"
+			how = "OAuth or token"
 		}
 		rows = append(rows, []string{cell(p.Name, 40), cell(p.Title, 40), fmt.Sprint(p.Operations), how, cell(p.ClientID, 40), cell(p.RedirectURI, 100)})
 	}
-	return r.table("There are no providers.", []string{"NAME", "TITLE", "OPERATIONS", "CONNECT BY", "CLIENT ID", "REDIRECT URI TO REGISTER"}, rows)
+	return r.table("There are no providers.", []column{
+		{title: "NAME"}, {title: "TITLE", drop: 2}, {title: "OPERATIONS", drop: 3}, {title: "CONNECT BY", drop: 1}, {title: "CLIENT ID", drop: 4}, {title: "REDIRECT URI TO REGISTER", least: 24},
+	}, rows)
 }
 
 type providerSet struct {
@@ -102,7 +101,7 @@ func setProvider(r *run, to *remote, name string, req api.ProviderRequest, clien
 }
 
 type connectionCommand struct {
-	List       connectionList       `cmd:"" help:"List connected accounts."`
+	List       connectionList       `cmd:"" default:"1" help:"List connected accounts."`
 	Add        connectionAdd        `cmd:"" help:"Connect an account: by a token from standard input, or in the browser."`
 	Disconnect connectionDisconnect `cmd:"" help:"End a connection, here and at the provider, and report what was ended."`
 	Operations connectionOperations `cmd:"" help:"List what can be done at a provider, or through a connection."`
@@ -125,17 +124,28 @@ func (c *connectionList) Run(r *run) error {
 		return r.print(page)
 	}
 	var rows [][]string
+	now := time.Now()
+	renew := ""
 	for _, k := range page.Items {
 		if k.Status == "revoked" && !c.All {
 			continue
 		}
-		used := when(k.UsedAt)
-		if used == "" {
-			used = "never"
+		status := k.Status
+		if k.Status == "needs_reauth" {
+			status, renew = "connect again", k.RenewURL
 		}
-		rows = append(rows, []string{cell(k.Name, 40), cell(k.Account, 40) + " at " + cell(k.Provider, 30), k.Status, k.Kind, items(k.Scopes, " ", 40), used, k.ID})
+		if k.Frozen && k.Status != "revoked" {
+			status = "frozen"
+		}
+		rows = append(rows, []string{cell(k.Name, 40), cell(k.Account, 40) + " at " + cell(k.Provider, 30), status, cell(k.UserName, 40), ago(k.UsedAt, now), k.Kind, items(k.Scopes, " ", 40), k.ID})
 	}
-	return r.table("No account is connected. 'valetkey connection add github' tells how.", []string{"NAME", "ACCOUNT", "STATUS", "KIND", "SCOPES", "LAST USED", "ID"}, rows)
+	err = r.table("No account is connected. 'valetkey connection add github' tells how.", []column{
+		{title: "NAME", least: 12}, {title: "ACCOUNT", least: 16}, {title: "STATUS"}, {title: "OWNER", drop: 1}, {title: "LAST USED"}, {title: "KIND", drop: 3}, {title: "SCOPES", drop: 2, least: 12}, {title: "ID", drop: 4},
+	}, rows)
+	if err == nil && renew != "" {
+		r.hint("To connect again: %s", cell(renew, 300))
+	}
+	return err
 }
 
 type connectionAdd struct {
@@ -166,7 +176,7 @@ func (c *connectionAdd) Run(r *run) error {
 		return r.print(k)
 	}
 	r.say("Connected %s at %s as %s (%s).", cell(k.Account, 60), cell(k.Provider, 40), cell(k.Name, 60), k.ID)
-	r.note("Nobody can use it yet: valetkey grant add AGENT %s --operation …", cell(k.Name, 60))
+	r.next("No agent can use it yet. Let one:", r.command("grant", "add", "AGENT", k.Name, "--operation", "NAME"))
 	return nil
 }
 
@@ -234,211 +244,4 @@ func disconnected(d api.DisconnectReport) []string {
 		"account", cell(d.Account, 60) + " at " + cell(d.Provider, 40), "here", cell(d.Here, 400),
 		"at the provider", upstream, "a look with the old token", probe, "still to do", cell(d.Todo, 400),
 	}
-}
-
-type connectionOperations struct {
-	Of string `arg:"" name:"provider" help:"Provider or connection."`
-}
-
-func (c *connectionOperations) Run(r *run) error {
-	to, err := r.reach()
-	if err != nil {
-		return err
-	}
-	page, err := list[api.Operation](r.ctx, to, "v1/operations", url.Values{"provider": {c.Of}})
-	if judge0(err) == exitNotFound {
-		page, err = list[api.Operation](r.ctx, to, "v1/operations", url.Values{"connection": {c.Of}})
-	}
-	if err != nil {
-		return err
-	}
-	if r.json {
-		return r.print(page)
-	}
-	return r.operations(page.Items)
-}
-
-// judge0 is the exit code of an error, or 0.
-func judge0(err error) int {
-	if err == nil {
-		return exitOK
-	}
-	return judge(err).code
-}
-
-func (r *run) operations(all []api.Operation) error {
-	var rows [][]string
-	for _, o := range all {
-		risk := string(o.Risk)
-		switch {
-		case o.Off:
-			risk += ", always refused"
-		case o.Read:
-			risk += ", read"
-		}
-		// What stands in the path is a parameter, too.
-		params := placeholders(o.Path)
-		for _, p := range o.Params {
-			if slices.Contains(params, p.Name) {
-				continue
-			}
-			name := p.Name
-			if !p.Required {
-				name = "[" + name + "]"
-			}
-			params = append(params, name)
-		}
-		rows = append(rows, []string{cell(o.Name, 60), risk, cell(o.Title, 60), items(params, " ", 70)})
-	}
-	return r.table("There are no operations.", []string{"OPERATION", "RISK", "WHAT IT DOES", "PARAMETERS"}, rows)
-}
-
-// placeholders are the names in a path template.
-func placeholders(path string) []string {
-	var out []string
-	for {
-		_, rest, ok := strings.Cut(path, "{")
-		if !ok {
-			return out
-		}
-		name, after, ok := strings.Cut(rest, "}")
-		if !ok {
-			return out
-		}
-		out, path = append(out, strings.TrimRight(name, ".+*")), after
-	}
-}
-
-type grantCommand struct {
-	Add    grantAdd    `cmd:"" help:"Let an agent use a connection."`
-	List   grantList   `cmd:"" help:"List grants."`
-	Revoke grantRevoke `cmd:"" help:"End a grant, at once."`
-}
-
-type grantAdd struct {
-	Agent      string   `arg:"" help:"Name or id."`
-	Connection string   `arg:"" help:"Name or id."`
-	Operation  []string `required:"" placeholder:"NAME" sep:"," help:"An operation, or a prefix such as github.issues.*. May be repeated."`
-	Resource   []string `placeholder:"NAME" sep:"," help:"octo/api or octo/*; every resource if left out. May be repeated."`
-	Mode       string   `enum:"broker,vend" default:"broker" help:"broker: Valetkey makes the calls. vend: the agent may also hold the token itself, and do all that it allows."`
-	Expires    string   `placeholder:"WHEN" help:"When it ends: a duration such as 8h or 30d, or a date such as 2027-01-31. Never, if left out."`
-}
-
-func (c *grantAdd) Run(r *run) error {
-	at, err := expiry(c.Expires, time.Now())
-	if err != nil {
-		return err
-	}
-	to, err := r.reach()
-	if err != nil {
-		return err
-	}
-	g, err := change[api.Grant](r.ctx, to, http.MethodPost, "v1/admin/grants", api.GrantRequest{
-		Agent: c.Agent, Connection: c.Connection, Mode: c.Mode, Operations: c.Operation, Resources: c.Resource, ExpiresAt: at,
-	})
-	if err != nil {
-		return err
-	}
-	if r.json {
-		return r.print(g)
-	}
-	r.say("Granted %s: %s on %s, %s.", g.ID, strings.Join(g.Operations, ", "), onWhat(g), until(g))
-	return nil
-}
-
-func onWhat(g api.Grant) string {
-	if len(g.Resources) == 0 {
-		return "everything"
-	}
-	return items(g.Resources, ", ", 80)
-}
-
-func until(g api.Grant) string {
-	switch {
-	case !g.RevokedAt.IsZero():
-		return "revoked"
-	case g.ExpiresAt.IsZero():
-		return "without end"
-	}
-	return "until " + when(g.ExpiresAt)
-}
-
-// expiry reads when something ends: from now on, or a moment.
-func expiry(s string, now time.Time) (time.Time, error) {
-	if s == "" || s == "never" {
-		return time.Time{}, nil
-	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02 15:04", "2006-01-02"} {
-		if at, err := time.ParseInLocation(layout, s, time.Local); err == nil {
-			return at.UTC(), nil
-		}
-	}
-	var d time.Duration
-	var err error
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		var n int
-		if _, err = fmt.Sscanf(days+"\n", "%d\n", &n); err == nil && n <= 36500 {
-			d = time.Duration(n) * 24 * time.Hour
-		}
-	} else {
-		d, err = time.ParseDuration(s)
-	}
-	if err != nil || d <= 0 {
-		return time.Time{}, usage("Say 8h, 30d or 2027-01-31.", "%q is not a time in the future.", s)
-	}
-	return now.Add(d).UTC().Truncate(time.Second), nil
-}
-
-type grantList struct {
-	Agent      string `placeholder:"NAME" help:"Only those of this agent."`
-	Connection string `placeholder:"NAME" help:"Only those for this connection."`
-	All        bool   `help:"Also those that were revoked."`
-}
-
-func (c *grantList) Run(r *run) error {
-	to, err := r.reach()
-	if err != nil {
-		return err
-	}
-	q := url.Values{}
-	if c.Agent != "" {
-		q.Set("agent", c.Agent)
-	}
-	if c.Connection != "" {
-		q.Set("connection", c.Connection)
-	}
-	page, err := list[api.Grant](r.ctx, to, "v1/admin/grants", q)
-	if err != nil {
-		return err
-	}
-	if r.json {
-		return r.print(page)
-	}
-	var rows [][]string
-	for _, g := range page.Items {
-		if g.RevokedAt.IsZero() || c.All {
-			rows = append(rows, []string{g.ID, g.Agent, g.Connection, g.Mode, items(g.Operations, " ", 60), onWhat(g), until(g)})
-		}
-	}
-	return r.table("There is no grant yet. 'valetkey grant add AGENT CONNECTION --operation …' makes one.", []string{"ID", "AGENT", "CONNECTION", "MODE", "OPERATIONS", "ON", "ENDS"}, rows)
-}
-
-type grantRevoke struct {
-	ID string `arg:"" help:"Id of the grant."`
-}
-
-func (c *grantRevoke) Run(r *run) error {
-	to, err := r.reach()
-	if err != nil {
-		return err
-	}
-	g, err := change[api.Grant](r.ctx, to, http.MethodDelete, "v1/admin/grants/"+segment(c.ID), nil)
-	if err != nil {
-		return err
-	}
-	if r.json {
-		return r.print(g)
-	}
-	r.say("Revoked %s.", c.ID)
-	return nil
 }

@@ -1,119 +1,25 @@
 package cli
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
 	"net/http"
-	"os"
+	"net/url"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/valetkey/valetkey/api"
-	"github.com/valetkey/valetkey/client"
 )
 
 type agentCommand struct {
 	Keygen  agentKeygen  `cmd:"" help:"Make a key pair for an agent: the private half goes to a file, the public half is printed."`
 	Add     agentAdd     `cmd:"" help:"Register an agent with its public key, or make the pair here."`
-	List    agentList    `cmd:"" help:"List agents."`
+	List    agentList    `cmd:"" default:"1" help:"List agents."`
 	Show    agentShow    `cmd:"" help:"Show an agent and its keys."`
 	Suspend agentSuspend `cmd:"" help:"Stop an agent until it is resumed."`
 	Resume  agentResume  `cmd:"" help:"Let a suspended agent go on."`
 	Rotate  agentRotate  `cmd:"" help:"Give an agent another key, and revoke old ones."`
 	Allow   agentAllow   `cmd:"" help:"Let an agent call from more networks."`
 	Profile agentProfile `cmd:"" help:"Choose the rules by which an agent's tokens are judged."`
-}
-
-// keyFlags are the two ways to name a key.
-type keyFlags struct {
-	Key    string `placeholder:"FILE" xor:"key" help:"Its public key: PEM or JWK. '-' reads standard input."`
-	NewKey string `placeholder:"FILE" xor:"key" help:"Make a key pair here: the private half goes to this new file and never leaves it, the public half is registered."`
-	Alg    string `placeholder:"ALG" help:"For RSA keys RS256 (default), RS384 or PS256; with --new-key also ES256 (default) or EdDSA."`
-}
-
-// public returns the public key to register, and what undoes the making of a
-// new one.
-func (k *keyFlags) public(r *run) (text string, undo func(), err error) {
-	switch {
-	case k.Key == "" && k.NewKey == "":
-		return "", nil, usage("For example: --new-key agent.pem", "Say which key: --new-key FILE makes a pair, --key FILE takes a public one.")
-	case k.NewKey != "":
-		key, err := newKey(k.NewKey, k.Alg)
-		if err != nil {
-			return "", nil, err
-		}
-		return key.PublicPEM(), func() { _ = os.Remove(k.NewKey) }, nil
-	}
-	raw, err := r.readInput(k.Key, 64<<10)
-	if err != nil {
-		return "", nil, err
-	}
-	if isPrivate(raw) {
-		return "", nil, usage("Register the public half, such as of: openssl pkey -in KEY -pubout", "%s holds a private key. It was not sent, and must not be: it belongs to the agent alone.", k.Key)
-	}
-	return string(raw), func() {}, nil
-}
-
-// newKey makes a key pair and keeps the private half in a new file.
-func newKey(path, alg string) (*client.Key, error) {
-	key, err := client.GenerateKey(client.Alg(alg))
-	if err != nil {
-		return nil, usage("", "%s", sentence(err.Error()))
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, usage("Choose another place.", "The directory of %s cannot be made.", path)
-	}
-	err = key.Save(path)
-	switch {
-	case errors.Is(err, fs.ErrExist):
-		return nil, usage("Choose another name, or use the key that is there.", "%s exists already, and a key is never overwritten.", path)
-	case err != nil:
-		return nil, usage("Choose another place.", "The key cannot be kept in %s.", path)
-	}
-	return key, nil
-}
-
-type agentKeygen struct {
-	Out string `required:"" short:"o" placeholder:"FILE" help:"New file for the private half, readable by you alone."`
-	Alg string `placeholder:"ALG" help:"ES256 (default), EdDSA, RS256, RS384 or PS256."`
-}
-
-// Run asks nobody: a key is made where the agent runs.
-func (c *agentKeygen) Run(r *run) error {
-	key, err := newKey(c.Out, c.Alg)
-	if err != nil {
-		return err
-	}
-	if r.json {
-		return r.print(api.AgentKeyRequest{Key: key.PublicPEM(), Alg: registeredAlg(c.Alg)})
-	}
-	r.note("The private half is in %s. Register this public half:", c.Out)
-	fmt.Fprint(r.out, key.PublicPEM())
-	return nil
-}
-
-// isPrivate recognises private keys before they are sent: PEM of any label,
-// and JWKs with a private member (RFC 7518 §6).
-func isPrivate(raw []byte) bool {
-	s := string(raw)
-	if strings.Contains(s, "PRIVATE KEY") {
-		return true
-	}
-	var any struct {
-		D, K, P, Q json.RawMessage
-		Keys       []struct{ D, K, P, Q json.RawMessage }
-	}
-	if json.Unmarshal(raw, &any) != nil {
-		return false
-	}
-	for _, k := range any.Keys {
-		if k.D != nil || k.K != nil || k.P != nil || k.Q != nil {
-			return true
-		}
-	}
-	return any.D != nil || any.K != nil || any.P != nil || any.Q != nil
 }
 
 type agentAdd struct {
@@ -139,7 +45,7 @@ func (c *agentAdd) Run(r *run) error {
 		return err
 	}
 	a, err := change[api.Agent](r.ctx, to, http.MethodPost, "v1/admin/agents", api.AgentRequest{
-		Name: c.Name, Owner: c.Owner, Profile: c.Profile, Sources: c.From, Key: key, Alg: registeredAlg(c.Alg),
+		Name: c.Name, Owner: c.Owner, Profile: c.Profile, Sources: c.From, Key: key.Key, Alg: key.Alg,
 	})
 	if err != nil {
 		r.forget(&c.keyFlags, undo, err)
@@ -159,38 +65,12 @@ func (c *agentAdd) Run(r *run) error {
 		}
 		r.note("Its private key is %s, readable by you alone. The agent needs:\n", path)
 		if to.public != "" {
-			r.note("  export VALETKEY_SERVER=%s", strings.TrimSuffix(to.public, "/"))
+			r.note("  export VALETKEY_SERVER=%s", cell(quoted([]string{strings.TrimSuffix(to.public, "/")}), 300))
 		}
-		r.note("  export VALETKEY_CLIENT_ID=%s\n  export VALETKEY_KEY_FILE=%s\n", a.Name, path)
+		r.note("  export VALETKEY_CLIENT_ID=%s\n  export VALETKEY_KEY_FILE=%s\n", cell(quoted([]string{a.Name}), 80), quoted([]string{path}))
 	}
-	r.note("It may do nothing yet: valetkey grant add %s CONNECTION --operation …", a.Name)
+	r.next("It may do nothing yet. Let it use an account:", r.command("grant", "add", a.Name, "CONNECTION", "--operation", "NAME"))
 	return nil
-}
-
-// forget removes a new key whose registration was refused. It stays if the
-// answer was lost, for then it may be registered, and if somebody may still
-// confirm it.
-func (r *run) forget(k *keyFlags, undo func(), err error) {
-	if k.NewKey == "" {
-		return
-	}
-	switch {
-	case isOpen(err):
-		r.note("The private key is in %s; its public half is registered when the proposal is confirmed.", k.NewKey)
-	case judge(err).code == exitUnknown:
-		r.note("The private key stays in %s: it may be registered.", k.NewKey)
-	default:
-		undo()
-	}
-}
-
-// registeredAlg is the algorithm to tell the server: it asks only for RSA.
-func registeredAlg(alg string) string {
-	switch client.Alg(alg) {
-	case client.ES256, client.EdDSA:
-		return ""
-	}
-	return alg
 }
 
 type agentList struct{}
@@ -207,15 +87,46 @@ func (c *agentList) Run(r *run) error {
 	if r.json {
 		return r.print(page)
 	}
-	var rows [][]string
-	for _, a := range page.Items {
-		seen := when(a.SeenAt)
-		if seen == "" {
-			seen = "never"
-		}
-		rows = append(rows, []string{cell(a.Name, 63), a.Status, a.Profile, strings.Join(a.Sources, " "), seen, a.ID})
+	grants, err := list[api.Grant](r.ctx, to, "v1/admin/grants", nil)
+	if err != nil {
+		return err
 	}
-	return r.table("There is no agent yet. 'valetkey agent add NAME --new-key FILE' makes one.", []string{"NAME", "STATUS", "PROFILE", "FROM", "LAST SEEN", "ID"}, rows)
+	now := time.Now()
+	may := map[string][]string{}
+	for _, g := range grants.Items {
+		if live(g, now) {
+			may[g.Agent] = append(may[g.Agent], onWhich(g)+": "+operations(g))
+		}
+	}
+	var rows [][]string
+	idle := ""
+	for _, a := range page.Items {
+		what := "nothing yet"
+		if all := may[a.ID]; len(all) > 0 {
+			what = items(all, "; ", 60)
+		} else if idle == "" {
+			idle = a.Name
+		}
+		rows = append(rows, []string{cell(a.Name, 63), r.standing(a), what, ago(a.SeenAt, now), strings.Join(a.Sources, " "), a.Profile, a.ID})
+	}
+	err = r.table("There is no agent yet. 'valetkey agent add NAME --new-key FILE' makes one.", []column{
+		{title: "NAME", least: 12}, {title: "STATUS"}, {title: "MAY DO", least: 16}, {title: "LAST SEEN"}, {title: "FROM", drop: 1, least: 12}, {title: "PROFILE", drop: 2}, {title: "ID", drop: 3},
+	}, rows)
+	if err == nil && idle != "" {
+		r.maybe("To let an agent do something:", r.command("grant", "add", idle, "CONNECTION", "--operation", "NAME"))
+	}
+	return err
+}
+
+// standing is what an agent is right now: what stops it comes first.
+func (r *run) standing(a api.Agent) string {
+	switch {
+	case a.Frozen && a.Status != "active":
+		return "frozen, " + a.Status
+	case a.Frozen:
+		return "frozen"
+	}
+	return a.Status
 }
 
 type agentRef struct {
@@ -238,20 +149,64 @@ func (c *agentShow) Run(r *run) error {
 	if r.json {
 		return r.print(a)
 	}
-	seen := when(a.SeenAt)
-	if seen == "" {
-		seen = "never"
+	grants, err := list[api.Grant](r.ctx, to, "v1/admin/grants", url.Values{"agent": {a.ID}})
+	if err != nil {
+		return err
 	}
-	if err := r.fields("name", cell(a.Name, 63), "id", a.ID, "status", a.Status, "profile", a.Profile, "owner", a.Owner,
-		"from", strings.Join(a.Sources, "\n"), "since", when(a.CreatedAt), "last seen", seen); err != nil {
+	freezes, err := list[api.Freeze](r.ctx, to, "v1/admin/freezes", nil)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	owner := a.Owner
+	if a.OwnerName != "" {
+		owner = cell(a.OwnerName, 63)
+	}
+	seen := ago(a.SeenAt, now)
+	if !a.SeenAt.IsZero() {
+		seen += ", " + when(a.SeenAt)
+	}
+	var stops []string
+	for _, f := range freezes.Items {
+		if f.LiftedAt.IsZero() && (f.Kind == "all" || f.Kind == "agent" && f.Target == a.ID) {
+			why := "since " + when(f.At) + " (" + f.ID + ")"
+			if f.Kind == "all" {
+				why = "with everything " + why
+			}
+			if f.Reason != "" {
+				why += ": " + cell(f.Reason, 200)
+			}
+			stops = append(stops, why)
+		}
+	}
+	if err := r.fields("name", cell(a.Name, 63), "id", a.ID, "status", r.standing(a), "frozen", strings.Join(stops, "\n"), "profile", a.Profile, "owner", owner,
+		"calls from", strings.Join(a.Sources, "\n"), "since", when(a.CreatedAt), "last seen", seen); err != nil {
 		return err
 	}
 	r.say("")
 	var rows [][]string
 	for _, k := range a.Keys {
-		rows = append(rows, []string{k.ID, k.Alg, k.Status, when(k.CreatedAt), cell(k.KID, 60)})
+		kid := k.KID
+		if kid == k.Thumbprint {
+			kid = "" // the usual case; once is enough
+		}
+		rows = append(rows, []string{k.ID, k.Alg, k.Status, ago(k.CreatedAt, now), k.Thumbprint, cell(kid, 60)})
 	}
-	if err := r.table("It has no keys.", []string{"KEY", "ALG", "STATUS", "SINCE", "KID"}, rows); err != nil {
+	err = r.table("It has no keys.", []column{{title: "KEY"}, {title: "ALG"}, {title: "STATUS"}, {title: "SINCE", drop: 2}, {title: "THUMBPRINT", least: 14}, {title: "OTHER KID", drop: 1, least: 10}}, rows)
+	if err != nil {
+		return err
+	}
+	r.say("")
+	rows = nil
+	for _, g := range grants.Items {
+		if live(g, now) {
+			rows = append(rows, []string{onWhich(g), operations(g), resources(g), g.Mode, ends(g, now), g.ID})
+		}
+	}
+	err = r.table("It may do nothing yet. Let it use an account:\n  "+r.command("grant", "add", a.Name, "CONNECTION", "--operation", "NAME"), []column{
+		{title: "MAY USE", least: 14}, {title: "FOR", least: 12}, {title: "ON", least: 8}, {title: "MODE", drop: 1}, {title: "LEFT"}, {title: "GRANT", drop: 2},
+	}, rows)
+	if err != nil {
 		return err
 	}
 	for _, w := range a.Warnings {
@@ -307,7 +262,10 @@ func (r *run) changeAgent(ref agentRef, what api.AgentChange) error {
 	if r.json {
 		return r.print(a)
 	}
-	r.say("%s is %s, profile %s, may call from %s.", cell(a.Name, 63), a.Status, a.Profile, strings.Join(a.Sources, ", "))
+	r.say("%s is %s, profile %s, may call from %s.", cell(a.Name, 63), r.standing(a), a.Profile, strings.Join(a.Sources, ", "))
+	if a.Frozen && what.Status == "active" {
+		r.next("A freeze still stops it. See it:", r.command("freeze", "list"))
+	}
 	for _, w := range a.Warnings {
 		r.note("%s %s", r.yellow("warning:"), cell(w, 500))
 	}
@@ -334,7 +292,7 @@ func (c *agentRotate) Run(r *run) error {
 		if err != nil {
 			return err
 		}
-		k, err := change[api.AgentKey](r.ctx, to, http.MethodPost, c.path()+"/keys", api.AgentKeyRequest{Key: key, Alg: registeredAlg(c.Alg)})
+		k, err := change[api.AgentKey](r.ctx, to, http.MethodPost, c.path()+"/keys", key)
 		if err != nil {
 			r.forget(&c.keyFlags, undo, err)
 			return err
@@ -359,7 +317,7 @@ func (c *agentRotate) Run(r *run) error {
 		r.say("%s %s (%s, kid %s).", word, k.ID, k.Alg, cell(k.KID, 60))
 	}
 	if len(c.Revoke) == 0 {
-		r.note("The old keys still work. When the agent uses the new one: %s", fmt.Sprintf("valetkey agent show %s, then agent rotate %s --revoke KEY", c.Agent, c.Agent))
+		r.next("The old keys still work. When the agent uses the new one, revoke them (agent show has their ids):", r.command("agent", "rotate", c.Agent, "--revoke", "KEY"))
 	}
 	return nil
 }

@@ -5,12 +5,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/valetkey/valetkey/api"
 	"github.com/valetkey/valetkey/client"
+	"github.com/valetkey/valetkey/internal/display"
 )
 
 // asAgent are the flags by which a command acts as an agent.
@@ -20,6 +24,8 @@ type asAgent struct {
 	ClientID  string `name:"client-id" placeholder:"AGENT" help:"Name or id of the agent ($VALETKEY_CLIENT_ID)."`
 	Address   string `placeholder:"URL" help:"Where the server is reached, if not at its public URL ($VALETKEY_ADDRESS)."`
 	AllowHTTP bool   `name:"allow-http" help:"Permit plain http to another machine, over a way that is private."`
+
+	issuer, reached string // whom it signs for, and where it sends that
 }
 
 func (c *asAgent) client(r *run) (*client.Client, error) {
@@ -36,9 +42,9 @@ func (c *asAgent) client(r *run) (*client.Client, error) {
 	case name == "":
 		return nil, usage("Pass --client-id NAME, or set VALETKEY_CLIENT_ID.", "Say as which agent.")
 	}
-	key, err := client.LoadKey(path)
+	key, err := r.signingKey(path)
 	if err != nil {
-		return nil, usage("", "%s", sentence(err.Error()))
+		return nil, err
 	}
 	if kid := or(c.KeyID, "VALETKEY_KEY_ID"); kid != "" {
 		key = key.WithID(kid)
@@ -49,17 +55,71 @@ func (c *asAgent) client(r *run) (*client.Client, error) {
 			return nil, err
 		}
 	}
-	cl, err := client.New(server, client.Options{
-		ClientID: name, Key: key, UserAgent: "valetkey-cli", Address: or(c.Address, "VALETKEY_ADDRESS"), AllowHTTP: c.AllowHTTP,
-	})
+	if server, err = agentsURL("--server", server, c.AllowHTTP); err != nil {
+		return nil, err
+	}
+	c.issuer, c.reached = server, server
+	address := or(c.Address, "VALETKEY_ADDRESS")
+	if address != "" {
+		if address, err = agentsURL("--address", address, c.AllowHTTP); err != nil {
+			return nil, err
+		}
+		c.reached = address
+	}
+	cl, err := client.New(server, client.Options{ClientID: name, Key: key, UserAgent: "valetkey-cli", Address: address, AllowHTTP: c.AllowHTTP})
 	if err != nil {
 		return nil, usage("", "%s", sentence(strings.TrimPrefix(err.Error(), "new client: ")))
 	}
 	return cl, nil
 }
 
+// agentsURL reads the address of a server as an agent names it. It may have a
+// path, and be plain http over a way that is private.
+func agentsURL(flag, raw string, allowHTTP bool) (string, error) {
+	s := withScheme(raw)
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return "", usage(flag+" looks like https://valetkey.example.com.", "%q is not the address of a server.", raw)
+	case u.Scheme == "http" && !allowHTTP && !isLoopback(u.Hostname()):
+		return "", usage("Use https, or say --allow-http if the way there is private.", "%s is plain http to another machine.", s)
+	}
+	return strings.TrimSuffix(s, "/") + "/", nil
+}
+
+// explain adds to a refusal what only this side can find out: an assertion that
+// names another server than the one that answers is refused like a forged one
+// (RFC 7523 §3), which tells nobody what is wrong. What the server calls itself
+// is told and not used: a server that could choose the audience could have a
+// signature made that it takes to another one.
+func (c *asAgent) explain(r *run, err error) error {
+	var e *client.Error
+	if !errors.As(err, &e) || e.OAuth != "invalid_client" || c.reached == "" || e.ClockSkew != 0 {
+		return err
+	}
+	var meta struct {
+		Issuer string `json:"issuer"`
+	}
+	to := &remote{base: c.reached, http: &http.Client{CheckRedirect: noRedirect}}
+	if to.ask(r.ctx, http.MethodGet, ".well-known/oauth-authorization-server", nil, nil, &meta) != nil || meta.Issuer == "" {
+		return err
+	}
+	issuer, bad := agentsURL("--server", meta.Issuer, true)
+	if bad != nil || issuer == c.issuer {
+		return err
+	}
+	here, there := strings.TrimSuffix(c.reached, "/"), strings.TrimSuffix(issuer, "/")
+	next := fmt.Sprintf("Pass --server %s", quoted([]string{there}))
+	if c.reached != issuer {
+		next += fmt.Sprintf(", and where that name does not lead there, --address %s, too", quoted([]string{here}))
+	}
+	return &failure{Code: exitRefused, Reason: "wrong_audience", Err: err,
+		Text: fmt.Sprintf("The server at %s is %s, and takes signatures for that name only; this one was for %s.", here, display.VisibleText(there), strings.TrimSuffix(c.issuer, "/")),
+		Next: display.VisibleText(next) + "."}
+}
+
 type callCommand struct {
-	Operation string `arg:"" optional:"" help:"Such as github.issues.create_comment; or the id of an action, to wait for it with --await."`
+	Operation string `arg:"" optional:"" help:"Such as github.issues.create_comment; or the id of an action or its approval, to wait for it with --await."`
 	asAgent
 	Connection string   `short:"c" placeholder:"NAME" help:"Name or id of the connection; that of the operation's provider if left out."`
 	Field      []string `short:"f" sep:"none" placeholder:"NAME=TEXT" help:"A parameter that is text. May be repeated."`
@@ -81,11 +141,13 @@ type callCommand struct {
 	List           bool   `help:"List what this agent may do, and with which connections."`
 }
 
-func (c *callCommand) Run(r *run) error {
+func (c *callCommand) Run(r *run) error { return c.explain(r, c.run(r)) }
+
+func (c *callCommand) run(r *run) error {
 	if c.List {
 		return c.list(r)
 	}
-	if strings.HasPrefix(c.Operation, "act_") {
+	if strings.HasPrefix(c.Operation, "act_") || strings.HasPrefix(c.Operation, "apr_") {
 		return c.resume(r)
 	}
 	req, err := c.request(r)
@@ -108,19 +170,35 @@ func (c *callCommand) Run(r *run) error {
 		r.progress("Waiting…")
 		res, err := cl.Do(r.ctx, req)
 		if err != nil {
-			return err
+			return c.suggest(r, cl, err)
 		}
 		defer res.Body.Close()
 		return c.raw(r, res)
 	}
 	out, err := cl.Submit(r.ctx, req)
 	if err != nil {
-		return err
+		return c.suggest(r, cl, err)
 	}
 	if out.Held == nil {
 		return c.ran(r, out.Result)
 	}
 	return c.held(r, cl, out.Held)
+}
+
+// suggest names the operations that may have been meant by one that there is
+// not.
+func (c *callCommand) suggest(r *run, cl *client.Client, err error) error {
+	var e *client.Error
+	if !errors.As(err, &e) || e.Reason != "unknown_operation" {
+		return err
+	}
+	var names []string
+	if all, err := cl.Operations(r.ctx, c.Connection); err == nil {
+		for _, o := range all {
+			names = append(names, o.Name)
+		}
+	}
+	return noOperation(c.Operation, names, "See them: "+c.command(r, "call", "--list"))
 }
 
 // request makes the request from the flags.
@@ -206,7 +284,7 @@ func usual(ctx context.Context, cl *client.Client, operation string) (string, er
 	case len(fit) == 0 && len(all) == 1:
 		return all[0].ID, nil
 	case len(all) == 0:
-		return "", &failure{Code: exitRefused, Reason: "no_grant", Text: "This agent has no grant for any connection.", Next: "Its owner gives one: valetkey grant add AGENT CONNECTION --operation …"}
+		return "", &failure{Code: exitRefused, Reason: "no_grant", Text: "This agent has no grant for any connection.", Next: "Its owner gives one: valetkey grant add AGENT CONNECTION --operation NAME"}
 	}
 	return "", usage("Pass --connection: "+strings.Join(names, ", ")+".", "Several connections fit.")
 }

@@ -147,12 +147,12 @@ func (c *callCommand) held(r *run, cl *client.Client, a *api.Action) error {
 		}
 		r.say("%s %s", a.State, a.ID)
 		if a.Approval != nil {
-			r.note("A person has to approve this: %s", cell(a.Approval.URL, 300))
+			r.note("A person has to approve this (%s): %s", cell(a.Approval.ID, 60), cell(a.Approval.URL, 300))
 		}
-		for _, why := range a.Explanation {
+		for _, why := range reasons(a.Explanation, *a) {
 			r.note("  - %s", cell(why, 400))
 		}
-		r.note("To wait for it: valetkey call %s --await", a.ID)
+		r.next("To wait for it:", c.command(r, "call", a.ID, "--await"))
 		return quiet{exitHeld}
 	}
 	if !a.Final {
@@ -191,7 +191,7 @@ func (c *callCommand) await(r *run, cl *client.Client, a *api.Action) (*api.Acti
 	<-done
 	r.clear()
 	if err != nil && r.ctx.Err() != nil {
-		return nil, &failure{Code: exitHeld, Reason: client.ReasonWaiting, Text: "You stopped waiting; the action goes on.", Next: "Wait again with: valetkey call " + a.ID + " --await"}
+		return nil, &failure{Code: exitHeld, Reason: client.ReasonWaiting, Text: "You stopped waiting; the action goes on.", Next: "Wait again with: " + c.command(r, "call", a.ID, "--await")}
 	}
 	return end, err
 }
@@ -269,17 +269,42 @@ func endCode(s api.ActionState) int {
 // resume waits for an action that was asked for earlier.
 func (c *callCommand) resume(r *run) error {
 	if !c.Await {
-		return usage("Wait for it with: valetkey call "+c.Operation+" --await", "%s is an action, not an operation.", c.Operation)
+		return usage("Wait for it with: "+c.command(r, "call", c.Operation, "--await"), "%s is an action, not an operation.", c.Operation)
 	}
 	cl, err := c.client(r)
 	if err != nil {
 		return err
 	}
-	a, err := c.await(r, cl, &api.Action{ID: c.Operation})
+	id := c.Operation
+	if strings.HasPrefix(id, "apr_") {
+		if id, err = c.actionOf(r, cl); err != nil {
+			return err
+		}
+	}
+	a, err := c.await(r, cl, &api.Action{ID: id})
 	if err != nil {
 		return err
 	}
 	return c.ended(r, cl, a)
+}
+
+// actionOf finds the action that an approval is about, among those of the
+// agent.
+func (c *callCommand) actionOf(r *run, cl *client.Client) (string, error) {
+	token, err := cl.Token(r.ctx)
+	if err != nil {
+		return "", err
+	}
+	all, err := list[api.Action](r.ctx, overNetwork(c.reached, token.Access), "v1/actions", nil)
+	if err != nil {
+		return "", err
+	}
+	for _, a := range all.Items {
+		if a.Approval != nil && a.Approval.ID == c.Operation {
+			return a.ID, nil
+		}
+	}
+	return "", &failure{Code: exitNotFound, Reason: "approval_not_found", Text: fmt.Sprintf("No action of this agent waits, or waited, for %s.", cell(c.Operation, 60)), Next: "Its action id, act_…, is what the call printed."}
 }
 
 // list shows the connections that the agent has grants for.
@@ -301,8 +326,27 @@ func (c *callCommand) list(r *run) error {
 	}
 	for _, k := range cons {
 		for _, g := range k.Grants {
-			r.note("%s: %s at %s, %s on %s, %s", cell(k.Name, 60), cell(k.Account, 60), cell(k.Provider, 40), items(g.Operations, ", ", 100), onWhat(g), until(g))
+			r.note("%s (%s at %s): %s on %s, %s", cell(k.Name, 60), cell(k.Account, 60), cell(k.Provider, 40), operations(g), resources(g), until(g))
 		}
 	}
 	return r.operations(ops)
+}
+
+// reasons are the sentences of an explanation, each once: without those that
+// say in other words what stands beside them anyway.
+func reasons(all []string, a api.Action) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, why := range all {
+		bare := strings.ToLower(strings.TrimRight(strings.TrimSpace(why), "."))
+		switch {
+		case bare == "" || seen[bare]:
+		case bare == strings.ToLower(a.Operation+" is "+string(a.Risk)):
+		case strings.HasPrefix(bare, "it would pass with a human approval") && a.State == api.StatePending:
+		default:
+			out = append(out, sentence(why))
+		}
+		seen[bare] = true
+	}
+	return out
 }

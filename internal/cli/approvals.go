@@ -13,7 +13,7 @@ import (
 )
 
 type approvalsCommand struct {
-	List    approvalsList    `cmd:"" help:"List what waits for a decision."`
+	List    approvalsList    `cmd:"" default:"1" help:"List what waits for a decision."`
 	Show    approvalsShow    `cmd:"" help:"Show exactly what would be sent."`
 	Approve approvalsApprove `cmd:"" help:"Approve exactly what was shown, once."`
 	Deny    approvalsDeny    `cmd:"" help:"Say no; the agent is told the reason."`
@@ -53,9 +53,19 @@ func (c *approvalsList) Run(r *run) error {
 		if a.Level != api.LevelApprove {
 			level = "passkey"
 		}
-		rows = append(rows, []string{a.ID, cell(a.Agent.Name, 30), cell(a.Action.Summary, 70), string(a.Action.Risk), level, rest})
+		rows = append(rows, []string{a.ID, cell(a.Agent.Name, 30), cell(a.Action.Summary, 70), string(a.Action.Risk), level, rest, a.Action.ID})
 	}
-	return r.table("Nothing waits for you.", []string{"APPROVAL", "AGENT", "WANTS TO", "RISK", "NEEDS", "LEFT"}, rows)
+	last := "LEFT"
+	if c.Status != "open" {
+		last = "STATUS"
+	}
+	err = r.table("Nothing waits for you.", []column{
+		{title: "APPROVAL"}, {title: "AGENT", least: 8}, {title: "WANTS TO", least: 16}, {title: "RISK", drop: 1}, {title: "NEEDS"}, {title: last}, {title: "ACTION", drop: 2},
+	}, rows)
+	if err == nil && len(rows) > 0 {
+		r.maybe("To see exactly what one would send:", r.command("approvals", "show", rows[0][0]))
+	}
+	return err
 }
 
 // statuses are those that approvals are listed by, what matters first.
@@ -84,7 +94,7 @@ func (c *approvalRef) find(r *run, to *remote) (api.Approval, error) {
 			}
 		}
 	}
-	return api.Approval{}, &failure{Code: exitNotFound, Reason: "approval_not_found", Text: fmt.Sprintf("No approval of %s is yours to see.", c.ID), Next: "'valetkey approvals list --status all' shows them."}
+	return api.Approval{}, &failure{Code: exitNotFound, Reason: "approval_not_found", Text: fmt.Sprintf("No approval of %s is yours to see.", cell(c.ID, 60)), Next: "'valetkey approvals list --status all' shows them."}
 }
 
 type approvalsShow struct{ approvalRef }
@@ -101,7 +111,20 @@ func (c *approvalsShow) Run(r *run) error {
 	if r.json {
 		return r.print(a)
 	}
-	return r.showApproval(a)
+	if err := r.showApproval(a); err != nil {
+		return err
+	}
+	r.say("")
+	switch {
+	case !a.CanDecide && a.WhyNot != "":
+		r.say("%s", cell(a.WhyNot, 300))
+	case a.Status != api.ApprovalOpen:
+	case a.Level != api.LevelApprove:
+		r.say("This needs your passkey: %s", cell(a.URL, 300))
+	default:
+		r.say("Decide on its page: %s", cell(a.URL, 300))
+	}
+	return nil
 }
 
 // maxShown is how much of a body a terminal shows at once.
@@ -114,11 +137,14 @@ func (r *run) showApproval(a api.Approval) error {
 	if a.Status == api.ApprovalOpen {
 		state = "open, " + left(a.ExpiresAt, time.Now()) + " left"
 	}
-	resource := cell(a.Action.Resource, 200)
+	resource, impact := cell(a.Action.Resource, 200), cell(a.Impact, 400)
+	if a.Impact == a.Action.Summary {
+		impact = "" // said already
+	}
 	err := r.fields("approval", a.ID, "action", a.Action.ID, "status", state, "agent", cell(a.Agent.Name, 63),
 		"account", cell(a.Action.Account, 100)+" at "+cell(a.Action.Provider, 60), "wants to", r.bold(cell(a.Action.Summary, 500)),
 		"operation", cell(a.Action.Operation, 100), "on", resource, "amount", amount(a.Action.Amount), "risk", string(a.Action.Risk),
-		"why it asks", lines(a.Why), "rules", items(a.Rules, ", ", 300), "impact", cell(a.Impact, 400), "scopes", items(a.Scopes, " ", 200))
+		"why it asks", lines(reasons(a.Why, a.Action)), "rules", items(a.Rules, ", ", 300), "impact", impact, "scopes", items(a.Scopes, " ", 200))
 	if err != nil {
 		return err
 	}
@@ -143,17 +169,6 @@ func (r *run) showApproval(a api.Approval) error {
 	if a.Action.Note != "" {
 		r.say("")
 		r.say("The agent says (unverified): %s", cell(a.Action.Note, 2000))
-	}
-	r.say("")
-	switch {
-	case !a.CanDecide && a.WhyNot != "":
-		r.say("%s", cell(a.WhyNot, 300))
-	case a.Status != api.ApprovalOpen:
-	case a.Level != api.LevelApprove:
-		r.say("This needs your passkey: %s", cell(a.URL, 300))
-	default:
-		r.say("Decide on the page: %s", cell(a.URL, 300))
-		r.say("or, where the server trusts command lines: valetkey approvals approve %s", a.ID)
 	}
 	return nil
 }
@@ -229,23 +244,33 @@ func (c *approvalsApprove) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	if a.Level != api.LevelApprove {
-		return &failure{Code: exitRefused, Reason: "presence_required", Text: "This one needs your passkey, which a terminal cannot ask.", Next: "Open " + display.VisibleText(a.URL)}
+	switch {
+	case a.Status != api.ApprovalOpen:
+		return &failure{Code: exitFailed, Reason: "not_open", Text: fmt.Sprintf("There is nothing to decide any more: it is %s.", a.Status)}
+	case a.Level != api.LevelApprove:
+		return onItsPage(a, "presence_required", "This one needs your passkey, which a terminal cannot ask.")
 	}
 	effect := c.Effect
 	if effect == "" {
 		if r.json || !isTerminal(r.in) {
-			return usage("Look first (valetkey approvals show), then pass the digest: --effect "+a.Action.Effect, "Nobody has looked at what this approves.")
+			return usage("Look first: "+r.command("approvals", "show", c.ID)+". Then pass the digest that it shows: --effect "+a.Action.Effect, "Nobody has looked at what this approves.")
 		}
 		if err := r.showApproval(a); err != nil {
 			return err
 		}
+		r.say("")
 		if err := r.confirm("Approve exactly this, once? Type yes: "); err != nil {
 			return err
 		}
 		effect = a.Action.Effect
 	}
 	return r.decide(to, a, api.Decision{Decision: api.AnswerApprove, Effect: effect})
+}
+
+// onItsPage says where a decision is made that a command line may not make:
+// one sentence and one link.
+func onItsPage(a api.Approval, reason, why string) error {
+	return &failure{Code: exitRefused, Reason: reason, Text: why, Next: "Decide on its page: " + display.VisibleText(a.URL)}
 }
 
 // confirm asks for a whole word: a key pressed by accident is no decision.
@@ -260,7 +285,7 @@ func (r *run) confirm(question string) error {
 
 type approvalsDeny struct {
 	approvalRef
-	Reason string `help:"Told to the agent, in your words."`
+	Reason string `placeholder:"TEXT" help:"Told to the agent, in your words."`
 }
 
 func (c *approvalsDeny) Run(r *run) error {
@@ -277,6 +302,9 @@ func (c *approvalsDeny) Run(r *run) error {
 
 func (r *run) decide(to *remote, a api.Approval, d api.Decision) error {
 	out, err := change[api.Approval](r.ctx, to, http.MethodPost, "v1/approvals/"+segment(a.ID)+"/decision", d)
+	if refusedFor(err, "browser_required") || refusedFor(err, "presence_required") {
+		return onItsPage(a, "browser_required", "This server takes decisions in the browser only.")
+	}
 	if err != nil {
 		return err
 	}
@@ -287,6 +315,6 @@ func (r *run) decide(to *remote, a api.Approval, d api.Decision) error {
 	if d.Decision == api.AnswerDeny {
 		word = "Denied"
 	}
-	r.say("%s: %s.", word, cell(out.Action.Summary, 300))
+	r.say("%s: %s (%s).", word, cell(out.Action.Summary, 300), out.Action.ID)
 	return nil
 }

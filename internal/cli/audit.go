@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -156,11 +157,22 @@ func (r *run) event(e api.Event) error {
 		r.say("%s", line)
 		return nil
 	}
-	var data []string
+	data := []string{cell(e.Actor, 60)}
+	if e.Object != "" {
+		data = append(data, cell(e.Object, 60))
+	}
 	for _, name := range slices.Sorted(keys(e.Data)) {
 		data = append(data, cell(name, 40)+"="+cell(e.Data[name], 80))
 	}
-	r.say("%7d  %s  %-24s %s %s  %s", e.Seq, when(e.At), cell(e.Verb, 40), cell(e.Actor, 60), cell(e.Object, 60), r.dim(strings.Join(data, " ")))
+	head, rest := fmt.Sprintf("%7d  %s  %-24s", e.Seq, when(e.At), cell(e.Verb, 40)), strings.Join(data, gap)
+	if r.width == 0 || utf8.RuneCountInString(head+gap+rest) <= r.width {
+		r.say("%s%s%s", head, gap, rest)
+		return nil
+	}
+	r.say("%s", strings.TrimRight(head, " "))
+	for _, line := range wrapped(rest, r.width-9) {
+		r.say("         %s", r.dim(line))
+	}
 	return nil
 }
 

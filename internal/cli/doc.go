@@ -26,7 +26,7 @@
 //	  0  it worked
 //	  1  it failed; the message says why
 //	  2  the command line, the configuration or a local file is wrong; nothing was asked of anybody
-//	  3  refused: not allowed, not logged in, or a person said no
+//	  3  refused: not allowed, frozen, not logged in, or a person said no
 //	  4  there is no such thing
 //	  5  a person has to approve first; the action waits for them
 //	  6  the server cannot be reached, or cannot do it now; nothing happened

@@ -93,9 +93,11 @@ func (c *doctorCommand) ask(r *run, x *examination) (api.Doctor, error) {
 	case errors.Is(err, context.Canceled):
 		return d, err
 	case v == exitUnavailable:
-		x.warn("server", judge(err).problem.Detail, "")
+		x.warn("server", judge(err).problem.Detail, "Look whether it runs: its own log says why it stopped.")
+	case v == exitRefused:
+		x.failed("server", judge(err).problem.Detail, "Run this as the user of the server, or as an admin: valetkey login")
 	case v != exitOK:
-		x.failed("server", judge(err).problem.Detail, "")
+		x.failed("server", judge(err).problem.Detail, "Look at the server's log.")
 	default:
 		x.ok("server", "It answers.")
 	}
@@ -108,7 +110,6 @@ func adopt(cfg *config.Config, theirs []api.Config) {
 	for _, s := range allSettings() {
 		known[s.name] = s
 	}
-	known["trusted-proxies"] = known["trusted-proxy"]
 	for _, t := range theirs {
 		s, ok := known[t.Name]
 		switch {
@@ -139,6 +140,9 @@ func (x *examination) merge(theirs []api.Check) {
 		}
 	}
 }
+
+// statusWidth is the width of the longest status.
+const statusWidth = len(warnCheck)
 
 const (
 	okCheck     = "ok"
@@ -213,7 +217,7 @@ func (x *examination) secrets(cfg *config.Config) {
 		case !there:
 			x.ok("root_key", fmt.Sprintf("%s does not exist yet; the first start makes it.", cfg.RootKeyFile))
 		case filepath.Dir(cfg.RootKeyFile) == filepath.Clean(cfg.Data):
-			x.warn("root_key_backup", "The root key lies in the data directory: a copy of the directory opens everything.", "Keep it elsewhere with --root-key-file, or leave it out of backups and keep a copy of it apart.")
+			x.warn("root_key_backup", "The root key lies in the data directory: a copy of the directory opens everything.", "Keep it elsewhere: --root-key-file /etc/valetkey/root.key; or leave it out of backups, and keep a copy apart.")
 		}
 	}
 	if cfg.DBFile != "" && !x.owned("db_file", cfg.DBFile, "the database's URL") {
@@ -235,7 +239,7 @@ func (x *examination) publicURL(cfg *config.Config) {
 	}
 	switch host := u.Hostname(); {
 	case net.ParseIP(host) != nil:
-		x.warn("public_url", fmt.Sprintf("%s is an IP address: passkeys need a host name, so nobody can log in.", host), "Use a host name: --public-url https://valetkey.example.com (or http://localhost for this machine).")
+		x.warn("public_url", fmt.Sprintf("%s is an IP address: passkeys need a host name, so nobody can log in.", host), "Use a host name: --public-url https://valetkey.example.com, or http://localhost:8420 on this machine.")
 	case isLoopback(host):
 		x.ok("public_url", fmt.Sprintf("%s, for this machine only.", cfg.PublicURL))
 	default:
@@ -251,7 +255,7 @@ func (x *examination) listen(cfg *config.Config) {
 	open := host == "" || !isLoopback(host)
 	switch {
 	case open && cfg.TLSCert == "" && len(cfg.TrustedProxies) == 0:
-		x.warn("listen", fmt.Sprintf("%s takes connections from other machines without TLS.", cfg.Listen), "Give --tls-cert and --tls-key; or if a proxy ends TLS, name it: --trusted-proxy CIDR")
+		x.warn("listen", fmt.Sprintf("%s takes connections from other machines without TLS.", cfg.Listen), "Give it a certificate: --tls-cert FILE --tls-key FILE; or if a proxy ends TLS, name that: --trusted-proxy CIDR")
 	case open && len(cfg.TrustedProxies) == 0:
 		x.ok("listen", fmt.Sprintf("%s, with TLS. Agents are known by the address they connect from; behind a proxy that takes --trusted-proxy.", cfg.Listen))
 	default:
@@ -295,7 +299,7 @@ func (x *examination) certificate(cfg *config.Config) {
 func (x *examination) sink(cfg *config.Config) {
 	where, data := existing(cfg.CheckpointSink), existing(cfg.Data)
 	if where != "" && data != "" && sameDisk(where, data) {
-		x.warn("checkpoint_sink", fmt.Sprintf("The checkpoints in %s lie on the same disk as the data: whoever can change one can change both.", cfg.CheckpointSink), "Put them elsewhere: --checkpoint-sink FILE")
+		x.warn("checkpoint_sink", fmt.Sprintf("The checkpoints in %s lie on the same disk as the data: whoever can change one can change both.", cfg.CheckpointSink), "Put them on another disk: --checkpoint-sink /mnt/elsewhere/valetkey-checkpoints")
 		return
 	}
 	x.ok("checkpoint_sink", cfg.CheckpointSink)
@@ -319,7 +323,7 @@ func (x *examination) operator(cfg *config.Config, file string) {
 	if cfg.Operator != "socket" {
 		x.ok("operator", "Once a passkey exists, the operator socket only reads, proposes and freezes.")
 	} else {
-		x.warn("operator", "The operator socket may change everything but decide: whoever can run a program as the server's user can.", "Set operator to passkey where people have browsers.")
+		x.warn("operator", "The operator socket may change everything but decide: whoever can run a program as the server's user can.", "Where people have browsers, start it with --operator passkey, or operator: passkey in its file.")
 	}
 	if file == "" {
 		return
@@ -341,24 +345,72 @@ func (x *examination) machine() {
 	}
 }
 
-// diagnosis prints what was found: what is wrong first.
+// diagnosis prints what was found: what is wrong first, each with what mends
+// it, and a count at the end.
 func (r *run) diagnosis(d api.Doctor) error {
+	indent := 0
+	count := map[string]int{}
+	for _, k := range d.Checks {
+		indent = max(indent, statusWidth+len(k.Name)+2*len(gap))
+		count[k.Status]++
+	}
+	width := 0
+	if r.width > 0 {
+		width = max(r.width-indent, 24)
+	}
+	name := indent - statusWidth - 2*len(gap)
 	for _, want := range []string{failedCheck, warnCheck, okCheck} {
 		for _, k := range d.Checks {
 			if k.Status != want {
 				continue
 			}
-			mark := map[string]string{failedCheck: r.red("failed "), warnCheck: r.yellow("warning"), okCheck: r.green("ok     ")}[want]
-			r.say("%s  %-18s %s", mark, cell(k.Name, 40), cell(k.Detail, 500))
-			if k.Fix != "" {
-				r.say("%s  %-18s %s", "       ", "", r.dim(cell(k.Fix, 500)))
+			detail := k.Detail
+			if detail == "" {
+				detail = "Nothing is wrong with it."
+			}
+			head := r.marked(want) + gap + fmt.Sprintf("%-*s", name, cell(strings.ReplaceAll(k.Name, "_", "-"), 40)) + gap
+			for _, line := range wrapped(cell(detail, 500), width) {
+				r.say("%s%s", head, line)
+				head = strings.Repeat(" ", indent)
+			}
+			for _, line := range wrapped(cell(k.Fix, 500), width) {
+				if line != "" {
+					r.say("%s%s", head, r.dim(line))
+				}
 			}
 		}
 	}
 	r.say("")
 	var rows [][]string
 	for _, c := range d.Config {
-		rows = append(rows, []string{c.Name, cell(c.Value, 100), c.Source})
+		value := cell(c.Value, 100)
+		if value == "" {
+			value = "-"
+		}
+		rows = append(rows, []string{c.Name, value, c.Source})
 	}
-	return r.table("", []string{"SETTING", "VALUE", "FROM"}, rows)
+	if err := r.table("", []column{{title: "SETTING"}, {title: "VALUE", least: 30}, {title: "FROM"}}, rows); err != nil {
+		return err
+	}
+	switch failed, warned := count[failedCheck], count[warnCheck]; {
+	case failed+warned == 0:
+		r.note("\nAll is well.")
+	case failed == 0:
+		r.note("\nNothing failed. To look at: %d.", warned)
+	default:
+		r.note("\nFailed: %d. To look at: %d.", failed, warned)
+	}
+	return nil
+}
+
+// marked is a status as it stands at the beginning of a line.
+func (r *run) marked(status string) string {
+	padded := fmt.Sprintf("%-*s", statusWidth, status)
+	switch status {
+	case failedCheck:
+		return r.red(padded)
+	case warnCheck:
+		return r.yellow(padded)
+	}
+	return r.green(padded)
 }

@@ -76,6 +76,9 @@ func judge(err error) verdict {
 		v.code, v.problem.Reason, v.problem.Detail = f.Code, f.Reason, f.Error()
 	case errors.As(err, &a):
 		v.code, v.problem = a.code(), a.problem
+		if next := lists[v.problem.Reason]; next != "" && !strings.Contains(v.problem.Detail, "'valetkey ") {
+			v.problem.Detail = sentence(v.problem.Detail) + " " + next
+		}
 		if page := a.page(); page != "" {
 			v.problem.Detail = sentence(v.problem.Detail) + " Here: " + page
 		}
@@ -86,7 +89,7 @@ func judge(err error) verdict {
 		v.problem.Detail = clientDetail(c)
 	case errors.As(err, &parse):
 		v.code, v.problem.Reason = exitUsage, "usage"
-		v.problem.Detail = sentence(parse.Error()) + " See 'valetkey --help'."
+		v.problem.Detail = sentence(parse.Error()) + " See 'valetkey help'."
 	case errors.As(err, &known):
 		v.code, v.problem.Reason, v.problem.Detail = faultCode(known), known.Reason, known.Detail
 	case errors.Is(err, context.Canceled):
@@ -112,6 +115,20 @@ var advice = map[string]string{
 	"invalid_token": "If your login has ended, run: valetkey login",
 }
 
+// lists says where what there is can be seen, to people who named what there is
+// not.
+var lists = map[string]string{
+	"agent_not_found":      "'valetkey agent list' shows them.",
+	"connection_not_found": "'valetkey connection list' shows them.",
+	"grant_not_found":      "'valetkey grant list' shows them.",
+	"user_not_found":       "'valetkey user list' shows them.",
+	"provider_not_found":   "'valetkey provider list' shows them.",
+	"policy_not_found":     "'valetkey policy show' shows them.",
+	"key_not_found":        "'valetkey agent show' shows them.",
+	"unknown_provider":     "'valetkey provider list' shows them.",
+	"action_not_found":     "'valetkey approvals list --status all' shows them.",
+}
+
 func faultCode(f *fault.Error) int {
 	switch f.Kind {
 	case fault.Invalid, fault.TooLarge:
@@ -124,6 +141,13 @@ func faultCode(f *fault.Error) int {
 		return exitUnavailable
 	}
 	return exitFailed
+}
+
+// missing reports whether a refusal says that there is no such thing, whatever
+// its status: an operation that does not exist makes a request malformed, and
+// for who named it is a thing that is not there.
+func missing(reason string) bool {
+	return reason == "unknown_operation" || reason == "not_found" || strings.HasSuffix(reason, "_not_found")
 }
 
 // statusCode maps the status of an answer. What the server calls a malformed
@@ -142,6 +166,9 @@ func statusCode(status int) int {
 }
 
 func clientCode(e *client.Error) int {
+	if missing(e.Reason) {
+		return exitNotFound
+	}
 	switch e.Reason {
 	case client.ReasonAnswerLost, string(api.StateUnknown):
 		return exitUnknown
@@ -214,6 +241,9 @@ func (t *terminal) report(err error) int {
 	}
 	fmt.Fprintf(t.err, "valetkey: %s\n", line)
 	for _, e := range v.problem.Explanation {
+		if strings.Contains(v.problem.Detail, strings.TrimRight(e, ".")) {
+			continue // said in the line above
+		}
 		fmt.Fprintf(t.err, "  - %s\n", display.VisibleText(e))
 	}
 	if v.problem.Action != "" {

@@ -2,12 +2,12 @@ package cli
 
 // globals are the flags of every command.
 type globals struct {
-	Help   helpFlag `short:"h" help:"Show help."`
-	JSON   bool     `name:"json" help:"Print the result as JSON, exactly as the API has it."`
-	Data   string   `placeholder:"DIR" help:"Data directory of the server on this machine ($VALETKEY_DATA)."`
-	Config string   `placeholder:"FILE" help:"Configuration file, YAML ($VALETKEY_CONFIG)."`
-	NoWait bool     `name:"no-wait" help:"Where a change needs a passkey, print the page where it is confirmed and do not wait (exit code 5)."`
-	Server string   `placeholder:"URL" help:"Server to ask, with the login stored for it ($VALETKEY_SERVER)."`
+	Help   helpFlag `short:"h" group:"every" help:"Show help."`
+	JSON   bool     `name:"json" group:"every" help:"Print the result as JSON, exactly as the API has it."`
+	Data   string   `placeholder:"DIR" group:"every" help:"Data directory of the server on this machine ($VALETKEY_DATA)."`
+	Config string   `placeholder:"FILE" group:"every" help:"Configuration file, YAML ($VALETKEY_CONFIG)."`
+	NoWait bool     `name:"no-wait" group:"every" help:"Where a change needs a passkey, print the page where it is confirmed and do not wait (exit code 5)."`
+	Server string   `placeholder:"URL" group:"every" help:"Server to ask, with the login stored for it ($VALETKEY_SERVER)."`
 }
 
 // grammar is every command.
@@ -20,23 +20,25 @@ type grammar struct {
 	Demo    demoCommand    `cmd:"" group:"server" help:"Play the whole story against a sandbox, in a directory that is removed afterwards."`
 	Doctor  doctorCommand  `cmd:"" group:"server" help:"Look at the deployment: settings, files, and the running server."`
 	Version versionCommand `cmd:"" group:"server" help:"Print the version."`
+	About   aboutCommand   `cmd:"" name:"help" group:"server" help:"Show help: of a command, or of exit-codes."`
 
 	Login  loginCommand  `cmd:"" group:"you" help:"Log in at a server, in the browser."`
 	Logout logoutCommand `cmd:"" group:"you" help:"End the stored login."`
 
-	Approvals approvalsCommand `cmd:"" group:"you" help:"See what waits for you, and decide."`
+	Approvals approvalsCommand `cmd:"" aliases:"approval" group:"you" help:"See what waits for you, and decide."`
 
-	User       userCommand       `cmd:"" group:"manage" help:"People, and the links by which they enrol."`
-	Agent      agentCommand      `cmd:"" group:"manage" help:"Agents and their keys."`
-	Provider   providerCommand   `cmd:"" group:"manage" help:"Services, and your OAuth client at each of them."`
-	Connection connectionCommand `cmd:"" group:"manage" help:"Accounts, and what can be done with them."`
-	Grant      grantCommand      `cmd:"" group:"manage" help:"Which agent may use which account for what."`
-	Policy     policyCommand     `cmd:"" group:"manage" help:"The rules that permit, ask and refuse."`
+	User       userCommand       `cmd:"" aliases:"users" group:"manage" help:"People, and the links by which they enrol."`
+	Agent      agentCommand      `cmd:"" aliases:"agents" group:"manage" help:"Agents and their keys."`
+	Provider   providerCommand   `cmd:"" aliases:"providers" group:"manage" help:"Services, and your OAuth client at each of them."`
+	Connection connectionCommand `cmd:"" aliases:"connections" group:"manage" help:"Accounts, and what can be done with them."`
+	Operation  operationCommand  `cmd:"" aliases:"operations" group:"manage" help:"What can be done at the services, and how it is called."`
+	Grant      grantCommand      `cmd:"" aliases:"grants" group:"manage" help:"Which agent may use which account for what."`
+	Policy     policyCommand     `cmd:"" aliases:"policies" group:"manage" help:"The rules that permit, ask and refuse."`
 	Freeze     freezeCommand     `cmd:"" group:"manage" help:"Stop an agent, a connection, a person, or everything. At once."`
 	Unfreeze   unfreezeCommand   `cmd:"" group:"manage" help:"Lift a freeze."`
 	Audit      auditCommand      `cmd:"" group:"manage" help:"The log: read it, verify it, prove an event, export it."`
 
-	Call  callCommand  `cmd:"" group:"agent" help:"Ask for an action, as an agent."`
+	Call  callCommand  `cmd:"" group:"agent" help:"Ask for an action, as an agent, and wait for one."`
 	Token tokenCommand `cmd:"" group:"agent" help:"Get a provider's token, as an agent whose grant allows it to hold one."`
 }
 
@@ -48,11 +50,13 @@ Where commands go:
   Elsewhere, and for decisions, with the login of 'valetkey login'.
   'call' and 'token' are an agent's: with --key and --client-id.
 
-Exit codes:
+` + exitCodes
+
+const exitCodes = `Exit codes:
     0  it worked
     1  it failed; the message says why
     2  the command line, the configuration or a local file is wrong
-    3  refused: not allowed, not logged in, or a person said no
+    3  refused: not allowed, frozen, not logged in, or a person said no
     4  there is no such thing
     5  a person has to approve first; the action waits for them
     6  the server cannot be reached, or cannot do it now; nothing happened

@@ -52,6 +52,11 @@ func (c *loginCommand) Run(r *run) error {
 	if err != nil {
 		return err
 	}
+	// Passkeys belong to the one name that the server has; and a page elsewhere
+	// would let somebody else be logged in.
+	if own, err := serverURL(origin(flow.link)); err == nil && own != server {
+		return usage("Log in there: "+quoted([]string{program(), "login", "--server", strings.TrimSuffix(own, "/")}), "The server at %s calls itself %s, and people have their passkeys there.", strings.TrimSuffix(server, "/"), strings.TrimSuffix(own, "/"))
+	}
 	page := flow.page(server)
 	r.note("To log in, open\n\n  %s\n\nand check that the page shows the code %s.", r.bold(page), r.bold(display.VisibleText(flow.userCode)))
 	if r.json {
@@ -140,6 +145,15 @@ func beginDevice(ctx context.Context, server string) (*deviceFlow, error) {
 		return nil, notOurs(http.StatusOK)
 	}
 	return f, nil
+}
+
+// origin is the scheme and host of a link.
+func origin(link string) string {
+	u, err := url.Parse(link)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 // page is the link for the person. It must lead to the server that was asked:
@@ -289,6 +303,9 @@ func (c *logoutCommand) Run(r *run) error {
 	}
 	server, l, ok := all.of(want)
 	if !ok {
+		if r.json {
+			return r.print(loggedIn{Server: want})
+		}
 		r.note("You were not logged in.")
 		return nil
 	}

@@ -3,15 +3,14 @@ package cli
 import (
 	"fmt"
 	"net/http"
-	"net/url"
-	"strings"
+	"time"
 
 	"github.com/valetkey/valetkey/api"
 )
 
 type userCommand struct {
 	Add       userAdd    `cmd:"" help:"Add a person, and print the link by which they enrol."`
-	List      userList   `cmd:"" help:"List people."`
+	List      userList   `cmd:"" default:"1" help:"List people."`
 	EnrolLink userEnrol  `cmd:"" name:"enrol-link" help:"Print a fresh enrolment link, for somebody who lost theirs or every device."`
 	Suspend   userStatus `cmd:"" help:"Shut a person out, at once."`
 	Resume    userResume `cmd:"" help:"Let them back in."`
@@ -61,14 +60,16 @@ func (c *userList) Run(r *run) error {
 		return r.print(page)
 	}
 	var rows [][]string
+	now := time.Now()
 	for _, u := range page.Items {
 		keys := fmt.Sprint(u.Passkeys)
 		if u.Passkeys == 0 {
 			keys = "none yet"
 		}
-		rows = append(rows, []string{cell(u.Name, 40), u.Role, u.Status, keys, when(u.CreatedAt), u.ID})
+		rows = append(rows, []string{cell(u.Name, 40), u.Role, u.Status, keys, ago(u.CreatedAt, now), u.ID})
 	}
-	return r.table("There is nobody yet. 'valetkey user add NAME --role owner' adds the first.", []string{"NAME", "ROLE", "STATUS", "PASSKEYS", "SINCE", "ID"}, rows)
+	return r.table("There is nobody yet. 'valetkey user add NAME --role owner' adds the first.",
+		[]column{{title: "NAME", least: 12}, {title: "ROLE"}, {title: "STATUS"}, {title: "PASSKEYS"}, {title: "SINCE", drop: 1}, {title: "ID", drop: 2}}, rows)
 }
 
 type userEnrol struct {
@@ -112,81 +113,5 @@ func (r *run) setUser(ref, status string) error {
 		return r.print(u)
 	}
 	r.say("%s is %s.", cell(u.Name, 63), u.Status)
-	return nil
-}
-
-// freezeCommand throws the switch. It works over the socket and with a login,
-// for whoever may stop the thing.
-type freezeCommand struct {
-	What   string `arg:"" enum:"agent,connection,user,all,list" help:"agent, connection, user or all; or list, to see what is frozen."`
-	Target string `arg:"" optional:"" help:"Name or id; none for all."`
-	Reason string `help:"Why, for the others."`
-}
-
-func (c *freezeCommand) Run(r *run) error {
-	to, err := r.reach()
-	if err != nil {
-		return err
-	}
-	switch {
-	case c.What == "list":
-		return r.listFreezes(to)
-	case c.What == "all" && c.Target != "":
-		return usage("Name a target, or all, not both.", "'freeze all' takes no target.")
-	case c.What != "all" && c.Target == "":
-		return usage("For example: valetkey freeze agent triage", "Say which %s to freeze.", c.What)
-	}
-	f, err := change[api.Freeze](r.ctx, to, http.MethodPost, "v1/admin/freezes", api.FreezeRequest{Kind: c.What, Target: c.Target, Reason: c.Reason})
-	if err != nil {
-		return err
-	}
-	if r.json {
-		return r.print(f)
-	}
-	what := "Everything"
-	if f.Kind != "all" {
-		what = strings.ToUpper(f.Kind[:1]) + f.Kind[1:] + " " + cell(c.Target, 63)
-	}
-	r.say("%s is frozen (%s).", what, f.ID)
-	if f.Warning != "" {
-		r.note("%s", cell(f.Warning, 500))
-	}
-	return nil
-}
-
-func (r *run) listFreezes(to *remote) error {
-	page, err := list[api.Freeze](r.ctx, to, "v1/admin/freezes", nil)
-	if err != nil {
-		return err
-	}
-	if r.json {
-		return r.print(page)
-	}
-	var rows [][]string
-	for _, f := range page.Items {
-		if f.LiftedAt.IsZero() {
-			rows = append(rows, []string{f.ID, f.Kind, f.Target, f.By, when(f.At), cell(f.Reason, 60)})
-		}
-	}
-	return r.table("Nothing is frozen.", []string{"ID", "WHAT", "TARGET", "BY", "SINCE", "REASON"}, rows)
-}
-
-type unfreezeCommand struct {
-	ID string `arg:"" help:"Id of the freeze; 'valetkey freeze list' shows them."`
-}
-
-func (c *unfreezeCommand) Run(r *run) error {
-	to, err := r.reach()
-	if err != nil {
-		return err
-	}
-	f, err := change[api.Freeze](r.ctx, to, http.MethodDelete, "v1/admin/freezes/"+url.PathEscape(c.ID), nil)
-	if err != nil {
-		return err
-	}
-	if r.json {
-		return r.print(f)
-	}
-	r.say("Lifted %s.", c.ID)
 	return nil
 }

@@ -69,7 +69,12 @@ func newSoftwarePerson(base string) (*softwarePerson, error) {
 	}, nil
 }
 
-var formToken = regexp.MustCompile(`<meta name="valetkey-csrf" content="([^"]+)">`)
+var (
+	formToken  = regexp.MustCompile(`<meta name="valetkey-csrf" content="([^"]+)">`)
+	formDigest = regexp.MustCompile(`<input type="hidden" name="digest" value="([0-9a-f]{64})">`)
+	// What an action's page asks; an answer to anything else counts for nothing.
+	formQuestion = regexp.MustCompile(`<input type="hidden" name="question" value="([0-9a-f]{64})">`)
+)
 
 // open gets a page and returns its form token.
 func (p *softwarePerson) open(ctx context.Context, page string) (token, body string, err error) {
@@ -221,7 +226,19 @@ func (p *softwarePerson) confirmLogin(ctx context.Context, page, code string) er
 	if !strings.Contains(shown, code) {
 		return errors.New("the page does not show the code of the terminal")
 	}
-	_, err = p.post(ctx, token, "device/decision", map[string]string{"code": code, "decision": "approve"})
+	m := formDigest.FindStringSubmatch(shown)
+	if m == nil {
+		return errors.New("the page does not say what is to be signed")
+	}
+	options, err := p.post(ctx, token, "device/"+url.PathEscape(code)+"/passkey", map[string]string{"digest": m[1]})
+	if err != nil {
+		return err
+	}
+	touched, err := p.touch(options)
+	if err != nil {
+		return err
+	}
+	_, err = p.post(ctx, token, "device/decision", map[string]any{"code": code, "decision": "approve", "digest": m[1], "assertion": touched})
 	return err
 }
 
@@ -252,7 +269,16 @@ func (p *softwarePerson) disconnect(ctx context.Context, connection string) erro
 // decide answers an action; digest is of what was seen.
 func (p *softwarePerson) decide(ctx context.Context, action, digest string) error {
 	page := "actions/" + url.PathEscape(action)
-	return p.form(ctx, page, page+"/decision", map[string]string{"decision": "approve", "digest": digest, "reason": ""})
+	token, shown, err := p.open(ctx, p.base+page)
+	if err != nil {
+		return err
+	}
+	m := formQuestion.FindStringSubmatch(shown)
+	if m == nil {
+		return errors.New("the page does not say what it asks")
+	}
+	_, err = p.post(ctx, token, page+"/decision", map[string]string{"decision": "approve", "digest": digest, "question": m[1], "reason": ""})
+	return err
 }
 
 func (p *softwarePerson) approve(ctx context.Context, a api.Approval) error {

@@ -60,7 +60,12 @@ func (e *answerError) Error() string {
 	return fmt.Sprintf("%s: %s", e.problem.Reason, e.problem.Detail)
 }
 
-func (e *answerError) code() int { return statusCode(e.status) }
+func (e *answerError) code() int {
+	if missing(e.problem.Reason) {
+		return exitNotFound
+	}
+	return statusCode(e.status)
+}
 
 func refusedFor(err error, reason string) bool {
 	var a *answerError
@@ -249,20 +254,26 @@ func list[T any](ctx context.Context, r *remote, path string, query url.Values) 
 // segment makes what a person typed one segment of a path.
 func segment(s string) string { return url.PathEscape(s) }
 
+// withScheme completes an address as people type it: http on this machine,
+// https elsewhere.
+func withScheme(raw string) string {
+	s := strings.TrimSpace(raw)
+	if strings.Contains(s, "://") {
+		return s
+	}
+	host := s
+	if h, _, err := net.SplitHostPort(s); err == nil {
+		host = h
+	}
+	if isLoopback(host) {
+		return "http://" + s
+	}
+	return "https://" + s
+}
+
 // serverURL reads the address of a server as a person types it.
 func serverURL(raw string) (string, error) {
-	s := strings.TrimSpace(raw)
-	if !strings.Contains(s, "://") {
-		host := s
-		if h, _, err := net.SplitHostPort(s); err == nil {
-			host = h
-		}
-		if host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(host).IsLoopback() {
-			s = "http://" + s
-		} else {
-			s = "https://" + s
-		}
-	}
+	s := withScheme(raw)
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
 		return "", usage("It looks like https://valetkey.example.com.", "%q is not the address of a server.", raw)

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"strings"
-
-	"github.com/alecthomas/kong"
 
 	"github.com/valetkey/valetkey/api"
 	"github.com/valetkey/valetkey/internal/config"
@@ -35,7 +35,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return exitOK
 	}
 	if err != nil {
-		return t.report(err)
+		return t.report(mistaken(err))
 	}
 	t.json = g.JSON
 	r := &run{ctx: ctx, getenv: getenv, terminal: t, globals: g.globals}
@@ -53,49 +53,6 @@ type run struct {
 	ctx    context.Context
 	getenv func(string) string
 	globals
-}
-
-var errHelp = errors.New("help was shown")
-
-// helpFlag shows help and ends the run; kong's own would end the process.
-type helpFlag bool
-
-// IgnoreDefault and BeforeReset make helpFlag act when it is parsed, before
-// anything that is missing is missed.
-func (helpFlag) IgnoreDefault() {}
-
-// BeforeReset prints the help of what was named so far.
-func (helpFlag) BeforeReset(ctx *kong.Context) error {
-	if err := ctx.PrintUsage(false); err != nil {
-		return err
-	}
-	return errHelp
-}
-
-func newParser(g *grammar, t *terminal) (*kong.Kong, error) {
-	return kong.New(g,
-		kong.Name("valetkey"),
-		kong.Description(description),
-		kong.Writers(t.out, t.err),
-		kong.NoDefaultHelp(),
-		kong.ExplicitGroups([]kong.Group{
-			{Key: "server", Title: "Server:"}, {Key: "you", Title: "You:"}, {Key: "manage", Title: "What there is, and who may:"}, {Key: "agent", Title: "As an agent:"},
-		}),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, FlagsLast: true, WrapUpperBound: 110}),
-		kong.Help(func(o kong.HelpOptions, ctx *kong.Context) error {
-			// The default command is nobody's choice: help without a command
-			// is that of the whole.
-			if err := kong.DefaultHelpPrinter(o, ctx); err != nil {
-				return err
-			}
-			if ctx.Selected() == nil {
-				fmt.Fprint(t.out, epilogue)
-			} else if o.NoExpandSubcommands && len(ctx.Selected().Children) > 0 {
-				fmt.Fprintf(t.out, "\nRun \"valetkey %s <command> --help\" for more.\n", ctx.Selected().Name)
-			}
-			return nil
-		}),
-	)
 }
 
 func isLoopback(host string) bool {
@@ -174,6 +131,9 @@ func (r *run) asPerson() (*remote, error) {
 		f := &failure{Code: exitRefused, Reason: "login_required", Text: "You are not logged in.", Next: "Run: valetkey login"}
 		if want != "" {
 			f.Text, f.Next = fmt.Sprintf("You are not logged in at %s.", want), "Run: valetkey login --server "+want
+			if others := slices.Sorted(maps.Keys(all.servers)); len(others) > 0 {
+				f.Next = fmt.Sprintf("You are at %s; if that is the same server, name it so. Else run: valetkey login --server %s", strings.Join(others, ", "), want)
+			}
 		}
 		return nil, f
 	}

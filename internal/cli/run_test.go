@@ -157,9 +157,11 @@ func TestLogin(t *testing.T) {
 		said.Write(buf[:n])
 	}
 	go io.Copy(io.Discard, read)
-	if err := w.App.Users.DecideDevice(t.Context(), mira, userCode.FindStringSubmatch(said.String())[1], true, time.Now()); err != nil {
+	d, err := w.App.Users.LookupDevice(t.Context(), mira, userCode.FindStringSubmatch(said.String())[1], time.Now())
+	if err != nil {
 		t.Fatal(err)
 	}
+	w.LetIn(mira, d)
 	got := <-done
 	if got.code != 0 || !strings.Contains(got.out, "as mira") {
 		t.Fatalf("%+v", got)

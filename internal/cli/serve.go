@@ -63,9 +63,6 @@ func identify(a *app.App, sources []api.Config) {
 	a.API.Sources = map[string]string{}
 	for _, s := range sources {
 		a.API.Sources[s.Name] = s.Source
-		if s.Name == "trusted-proxy" { // the server lists it as the file has it
-			a.API.Sources["trusted-proxies"] = s.Source
-		}
 	}
 }
 

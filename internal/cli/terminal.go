@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode/utf8"
 
@@ -24,6 +24,7 @@ type terminal struct {
 	errTTY bool // standard error is
 	colour bool
 	utf8   bool
+	width  int // of the lines that fit; 0 is any
 
 	line bool // a progress line stands on standard error
 }
@@ -38,6 +39,11 @@ func newTerminal(getenv func(string) string, in io.Reader, out, err io.Writer) *
 			t.utf8 = t.tty && (strings.Contains(v, "UTF-8") || strings.Contains(v, "UTF8"))
 			break
 		}
+	}
+	if n, err := strconv.Atoi(getenv("COLUMNS")); err == nil && n > 0 {
+		t.width = n
+	} else if f, ok := out.(*os.File); ok && t.tty {
+		t.width = columnsOf(f)
 	}
 	return t
 }
@@ -80,7 +86,26 @@ func (t *terminal) note(format string, args ...any) {
 		return
 	}
 	t.clear()
-	fmt.Fprintf(t.err, format+"\n", args...)
+	width := 0
+	if t.errTTY {
+		width = t.width
+	}
+	for _, line := range strings.Split(fmt.Sprintf(format, args...), "\n") {
+		if strings.HasPrefix(line, " ") { // to be copied as it is
+			fmt.Fprintln(t.err, line)
+			continue
+		}
+		for _, part := range wrapped(line, width) {
+			fmt.Fprintln(t.err, part)
+		}
+	}
+}
+
+// hint says what to do next, where a person looks on.
+func (t *terminal) hint(format string, args ...any) {
+	if t.errTTY {
+		t.note(format, args...)
+	}
 }
 
 // progress replaces the one line that shows what is waited for. It is for
@@ -125,44 +150,34 @@ func (t *terminal) tick() string {
 	return t.green("ok")
 }
 
-// table writes aligned columns under a header. Cells are shown text already.
-// Nothing to show is said on standard error, so that standard output stays
-// empty for a pipe.
-func (t *terminal) table(empty string, header []string, rows [][]string) error {
-	t.clear()
-	if len(rows) == 0 {
-		t.note("%s", empty)
-		return nil
-	}
-	w := tabwriter.NewWriter(t.out, 0, 8, 2, ' ', 0)
-	// Escape sequences would count as width: the header of a table is plain.
-	fmt.Fprintln(w, strings.Join(header, "\t"))
-	for _, r := range rows {
-		fmt.Fprintln(w, strings.TrimRight(strings.Join(r, "\t"), "\t "))
-	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("write the table: %w", err)
-	}
-	return nil
-}
-
-// fields writes names and values, one a line; empty values are left out.
+// fields writes names and values, one a line; empty values are left out, and
+// what is longer than the terminal goes on below itself.
 func (t *terminal) fields(pairs ...string) error {
 	t.clear()
-	w := tabwriter.NewWriter(t.out, 0, 8, 2, ' ', 0)
+	indent := 0
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			indent = max(indent, utf8.RuneCountInString(pairs[i])+len(gap))
+		}
+	}
+	width := 0
+	if t.width > 0 {
+		width = max(t.width-indent, 24)
+	}
+	var b strings.Builder
 	for i := 0; i+1 < len(pairs); i += 2 {
 		if pairs[i+1] == "" {
 			continue
 		}
-		for n, line := range strings.Split(pairs[i+1], "\n") {
-			name := pairs[i]
-			if n > 0 {
+		name := pairs[i]
+		for _, line := range strings.Split(pairs[i+1], "\n") {
+			for _, part := range wrapped(line, width) {
+				fmt.Fprintf(&b, "%-*s%s\n", indent, name, part)
 				name = ""
 			}
-			fmt.Fprintf(w, "%s\t%s\n", name, line)
 		}
 	}
-	if err := w.Flush(); err != nil {
+	if _, err := io.WriteString(t.out, b.String()); err != nil {
 		return fmt.Errorf("write the result: %w", err)
 	}
 	return nil
@@ -208,14 +223,37 @@ func when(at time.Time) string {
 	return at.Local().Format("2006-01-02 15:04:05")
 }
 
+// ago says how long a moment is past, for lists; an older one by its day.
+func ago(at, now time.Time) string {
+	d := now.Sub(at)
+	switch {
+	case at.IsZero():
+		return "never"
+	case d < 0: // clocks differ
+		return when(at)
+	case d < time.Minute:
+		return "just now"
+	case d < 48*time.Hour:
+		return span(d) + " ago"
+	}
+	return at.Local().Format("2006-01-02")
+}
+
 // left says how long it is until a moment.
 func left(at, now time.Time) string {
-	d := at.Sub(now)
-	switch {
+	switch d := at.Sub(now); {
 	case at.IsZero():
 		return ""
 	case d <= 0:
 		return "expired"
+	default:
+		return span(d)
+	}
+}
+
+// span is a duration in the one unit that fits it.
+func span(d time.Duration) string {
+	switch {
 	case d < time.Minute:
 		return fmt.Sprintf("%d s", int(d/time.Second))
 	case d < time.Hour:

@@ -24,6 +24,10 @@ func (c *tokenCommand) Run(r *run) error {
 	if r.tty && !c.Reveal {
 		return usage("Pipe it to where it is needed, or say --reveal.", "A token does not belong on a screen, whose scrollback keeps it.")
 	}
+	return c.explain(r, c.exchange(r))
+}
+
+func (c *tokenCommand) exchange(r *run) error {
 	cl, err := c.client(r)
 	if err != nil {
 		return err

@@ -5,7 +5,8 @@
 // was begun with, and works once: a link that is opened in somebody else's
 // browser connects nothing (RFC 9700 §4.7, COSF). Nothing is stored before the
 // provider has said whose account it is. A reconnection to another account
-// than the pinned one is refused.
+// than the pinned one is refused. Tokens of a flow that fails are ended at the
+// provider, where that ends nothing else.
 package connect
 
 import (
@@ -13,6 +14,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"strconv"
 	"strings"
 	"time"
 
@@ -180,27 +183,46 @@ func (s *Service) Complete(ctx context.Context, p user.Principal, cb Callback, n
 	defer cancel()
 	tokens, err := s.OAuth.Exchange(work, prov, f.RedirectURI, cb.Code, verifier, now)
 	if err != nil {
-		return nil, s.failed(work, p, f, fault.New(fault.Upstream, "code_refused", "The provider did not redeem the code; start again from the connections page.").Because(err), now)
+		return nil, s.failed(work, p, f, fault.New(fault.Upstream, "code_refused", "The provider did not redeem the code; start again from the connections page.").Because(err), nil, now)
 	}
 	account, seen, err := s.OAuth.Identity(work, prov, tokens.Access)
 	if err != nil {
-		return nil, s.failed(work, p, f, err, now)
+		return nil, s.failed(work, p, f, err, s.discard(work, prov, "", tokens), now)
 	}
 	if !tokens.ScopesGiven && seen != nil {
 		tokens.Scopes, tokens.ScopesGiven = seen, true
 	}
 	con, err := s.link(work, p, prov, f.Reconnect, vault.ByCode, "", tokens, f.Scopes, account, now)
-	if err != nil {
-		return nil, s.failed(work, p, f, err, now)
+	if err == nil {
+		return con, nil
 	}
-	return con, nil
+	if fault.From(err).Kind == fault.Unavailable {
+		// The database failed, and may have kept them all the same: what is revoked
+		// now could be a connection that lives.
+		return nil, s.failed(work, p, f, err, map[string]string{"revoked": "false"}, now)
+	}
+	return nil, s.failed(work, p, f, err, s.discard(work, prov, account.ID, tokens), now)
 }
 
-// failed records that tokens were issued to us and not kept. They are dropped,
-// not revoked: a revocation may reach other connections to the same account.
-func (s *Service) failed(ctx context.Context, p user.Principal, f *Flow, cause error, now time.Time) error {
-	e := p.Event("connection.failed", string(f.ID), p.User, now, map[string]string{"provider": f.Provider, "reason": fault.From(cause).Reason})
-	return errors.Join(cause, s.Store.Record(ctx, []audit.Event{e}))
+// discard ends tokens that were issued to us and are not kept, and says what
+// became of them.
+func (s *Service) discard(ctx context.Context, prov *vault.Provider, account string, t vault.Tokens) map[string]string {
+	// The calls before may have used up the time of the flow; this has its own.
+	r := s.Vault.Discard(context.WithoutCancel(ctx), prov, account, t)
+	said := map[string]string{"revoked": strconv.FormatBool(r.Done)}
+	if r.Status != 0 {
+		said["status"] = strconv.Itoa(r.Status)
+	}
+	return said
+}
+
+// failed records why a flow came to nothing, and what became of the tokens that
+// it had brought by then.
+func (s *Service) failed(ctx context.Context, p user.Principal, f *Flow, cause error, tokens map[string]string, now time.Time) error {
+	data := map[string]string{"provider": f.Provider, "reason": fault.From(cause).Reason}
+	maps.Copy(data, tokens)
+	e := p.Event("connection.failed", string(f.ID), p.User, now, data)
+	return errors.Join(cause, s.Store.Record(context.WithoutCancel(ctx), []audit.Event{e}))
 }
 
 // AddToken connects an account by a token that its owner pasted.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -603,5 +604,110 @@ func TestNames(t *testing.T) {
 	}
 	if _, err := s.paste(s.zoe, "github-hubot", s.Sandbox.PersonalToken("octocat")); err != nil {
 		t.Errorf("the same name of another person: %v", err)
+	}
+}
+
+// revocations fails the test unless n tokens were ended at the provider, each
+// by itself.
+func (s *scene) revocations(n int) {
+	s.t.Helper()
+	if got := s.Sandbox.Count("DELETE", "/applications/sandbox-client/token"); got != n {
+		s.t.Errorf("%d tokens were revoked, want %d", got, n)
+	}
+	if got := s.Sandbox.Count("DELETE", "/applications/sandbox-client/grant"); got != 0 {
+		s.t.Errorf("everything of the account was revoked, %d times", got)
+	}
+}
+
+// failure is what the log says of the newest flow: how it went on after it was
+// begun, and what became of its tokens.
+func (s *scene) failure() (verbs []string, data map[string]string) {
+	s.t.Helper()
+	begun, err := s.App.DB.Log().Select(s.t.Context(), store.Query{Org: org, Verb: "connection.begun", Limit: 1})
+	if err != nil || len(begun) != 1 {
+		s.t.Fatal(begun, err)
+	}
+	events, err := s.App.DB.Log().Select(s.t.Context(), store.Query{Org: org, Object: begun[0].Object, Limit: 10})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, e := range slices.Backward(events) {
+		verbs, data = append(verbs, e.Verb), e.Data
+	}
+	return verbs, data
+}
+
+// Tokens that came with a connection that then fails are not left behind at the
+// provider, and the log says what became of them. Connections that live go on,
+// those to the same account too.
+func TestTokensOfAFailedConnect(t *testing.T) {
+	for name, c := range map[string]struct {
+		fails   func(s *scene, octocat *vault.Connection) connect.Callback
+		reason  string
+		calls   int
+		revoked string // as recorded; "" where there was nothing to revoke
+	}{
+		"the code is refused": {func(s *scene, _ *vault.Connection) connect.Callback {
+			cb := s.consent(s.begin(s.mira, "github", nil, ""), "octocat")
+			cb.Code = secret.New("wrong")
+			return cb
+		}, "code_refused", 0, ""},
+		"nobody says whose account it is": {func(s *scene, _ *vault.Connection) connect.Callback {
+			s.Sandbox.Fail("/user", 500, 1)
+			return s.consent(s.begin(s.mira, "github", nil, ""), "octocat")
+		}, "internal", 1, "true"},
+		"it is another account": {func(s *scene, octocat *vault.Connection) connect.Callback {
+			return s.consent(s.begin(s.mira, "github", nil, octocat.ID), "hubot")
+		}, "other_account", 1, "true"},
+		"the provider does not revoke": {func(s *scene, _ *vault.Connection) connect.Callback {
+			s.Sandbox.Fail("/user", 403, 1)
+			s.Sandbox.Fail("/applications", 500, 1)
+			return s.consent(s.begin(s.mira, "github", nil, ""), "octocat")
+		}, "token_refused", 1, "false"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			octocat, hubot := s.Link(s.mira, "octocat"), s.Link(s.mira, "hubot")
+			if _, err := s.complete(s.mira, c.fails(s, octocat)); fault.From(err).Reason != c.reason {
+				t.Errorf("%v, want %s", err, c.reason)
+			}
+			verbs, data := s.failure()
+			if d := cmp.Diff([]string{"connection.begun", "connection.completing", "connection.failed"}, verbs); d != "" {
+				t.Errorf("recorded (-want +got):\n%s", d)
+			}
+			if data["reason"] != c.reason || data["revoked"] != c.revoked || data["provider"] != "github" {
+				t.Errorf("recorded %v", data)
+			}
+			s.revocations(c.calls)
+			s.connections(2)
+			for _, con := range []*vault.Connection{octocat, hubot} {
+				if !s.alive(con.ID) {
+					t.Errorf("the connection to %s died of it", con.Account)
+				}
+			}
+		})
+	}
+}
+
+// A connection that could not be stored takes its tokens with it. Where the
+// database failed in the commit it may be there all the same: then they are
+// not revoked.
+func TestTokensOfWhatWasNotStored(t *testing.T) {
+	for trigger, want := range map[string]int{
+		"before insert on connections":                                       1,
+		"before insert on audit_events when new.verb = 'connection.created'": 0,
+	} {
+		s := newScene(t)
+		cb := s.consent(s.begin(s.mira, "github", nil, ""), "octocat")
+		vktest.Raw(t, s.Config, "create trigger full "+trigger+" begin select raise(abort, 'disk full'); end")
+		_, err := s.complete(s.mira, cb)
+		if err == nil || (fault.From(err).Kind == fault.Unavailable) != (want == 0) {
+			t.Errorf("%s: %v", trigger, err)
+		}
+		s.connections(0)
+		s.revocations(want)
+		if verbs, data := s.failure(); verbs[len(verbs)-1] != "connection.failed" || data["revoked"] != strconv.FormatBool(want == 1) {
+			t.Errorf("%s: %v, %v", trigger, verbs, data)
+		}
 	}
 }

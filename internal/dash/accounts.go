@@ -1,6 +1,7 @@
 package dash
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ func (s *Server) connections(ctx context.Context, c *call) (reply, error) {
 		return reply{}, err
 	}
 	v.Providers, err = s.providers(ctx)
+	v.Providers = inOrder(v.Providers, s.Sandbox, len(v.Connections) == 0)
 	return reply{page: func(w io.Writer) error { return s.Pages.Connections(w, v) }}, err
 }
 
@@ -51,6 +53,10 @@ func (s *Server) connectionViews(ctx context.Context, c *call) ([]Connection, er
 		}
 		if v.Account.Sandbox {
 			v.Via = "a login at the built-in sandbox"
+		}
+		if n.forgotten(con) {
+			v.State, v.Forgotten = string(vault.NeedsReauth), true
+			v.Note = "The sandbox lives in memory, and was started again since: it does not know this login any more. Log in once more; grants go on as they were."
 		}
 		if !v.Mine {
 			v.Owner = n.person(con.User)
@@ -84,7 +90,7 @@ func via(c *vault.Connection) string {
 	return "a login"
 }
 
-// providers lists what can be connected, the sandbox first.
+// providers lists what can be connected.
 func (s *Server) providers(ctx context.Context) ([]Provider, error) {
 	all, err := s.Manage.Providers.All(ctx)
 	if err != nil {
@@ -103,23 +109,33 @@ func (s *Server) providers(ctx context.Context) ([]Provider, error) {
 		if v.Token {
 			v.TokenHint = fmt.Sprintf("A personal access token of %s with the rights that your agents need.", v.Name)
 			if p.Spec.Endpoints.WebBase == "https://github.com" {
-				v.TokenURL = "https://github.com/settings/personal-access-tokens/new"
+				v.TokenURL, v.TokenRights = "https://github.com/settings/personal-access-tokens/new", githubRights
 			}
 		}
 		if p.Spec.Auth.Permissions {
 			v.Name += " App"
 		}
 		if !v.OAuth && p.Spec.Auth.URL != "" {
-			v.ConfigHint = fmt.Sprintf("valetkey provider set %s --client-id ID --client-secret-file FILE\n\nCallback URL to register at %s:\n%s", name, v.Name, s.Connect.RedirectURI(name))
+			v.SetUp = fmt.Sprintf("%s provider set %s --client-id ID --client-secret-file FILE%s", s.program(), quoted(name), s.elsewhere())
+			v.Callback = s.Connect.RedirectURI(name)
 		}
-		if v.OAuth || v.Token || v.ConfigHint != "" {
+		if v.OAuth || v.Token || v.SetUp != "" {
 			out = append(out, v)
 		}
 	}
+	return out, nil
+}
+
+// inOrder sorts what can be connected: what a person can connect at once before
+// what needs an operator first. The sandbox leads where there is nothing yet to
+// try things with, and comes last where somebody looks for an account of theirs.
+func inOrder(list []Provider, sandbox string, beginner bool) []Provider {
 	rank := func(p Provider) int {
 		switch {
-		case p.ID == s.Sandbox:
+		case p.ID == sandbox && beginner:
 			return 0
+		case p.ID == sandbox:
+			return 4
 		case p.OAuth:
 			return 1
 		case p.Token:
@@ -127,13 +143,16 @@ func (s *Server) providers(ctx context.Context) ([]Provider, error) {
 		}
 		return 3
 	}
-	slices.SortFunc(out, func(a, b Provider) int {
-		if d := rank(a) - rank(b); d != 0 {
-			return d
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
-	return out, nil
+	slices.SortFunc(list, func(a, b Provider) int { return cmp.Or(rank(a)-rank(b), strings.Compare(a.ID, b.ID)) })
+	return list
+}
+
+// githubRights say what a pasted token needs for the operations of the
+// catalogue; a test compares them with it.
+var githubRights = []Field{
+	{"Fine-grained", "Choose the repositories. Then Contents, Issues and Pull requests: Read-only to let agents read, Read and write to let them write. Metadata: Read-only comes with them."},
+	{"Only if you want it", "Actions: Read and write, to start workflows. Workflows: Read and write, to change their files. Administration: Read and write, to create, change or delete repositories and to invite people."},
+	{"Classic", "The scope repo. Besides: read:user to see whose it is, workflow to change workflow files, delete_repo to delete repositories."},
 }
 
 type providerChosen struct {

@@ -2,7 +2,9 @@ package dash
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -33,9 +35,13 @@ func (s *Server) action(ctx context.Context, c *call) (reply, error) {
 	return reply{page: func(w io.Writer) error { return s.Pages.Action(w, v) }}, err
 }
 
-func (s *Server) actionStatus(ctx context.Context, c *call) (reply, error) {
+// actionLive is the page again, when it is not as the browser has it.
+func (s *Server) actionLive(ctx context.Context, c *call) (reply, error) {
 	v, err := s.actionView(ctx, c)
-	return reply{page: func(w io.Writer) error { return s.Pages.ActionStatus(w, v) }}, err
+	if err != nil || v.Have() == c.http.URL.Query().Get("have") {
+		return reply{bare: true}, err
+	}
+	return reply{page: func(w io.Writer) error { return s.Pages.ActionLive(w, v) }}, nil
 }
 
 func (s *Server) actionView(ctx context.Context, c *call) (ActionPage, error) {
@@ -52,7 +58,7 @@ func (s *Server) actionView(ctx context.Context, c *call) (ActionPage, error) {
 	v := ActionPage{
 		Chrome: chrome, ID: string(a.ID), State: string(a.State), Summary: chrome.Title, Operation: a.Operation,
 		Agent: n.agent(a.Agent), Account: n.connection(a.Connection), Risk: Risk{Level: a.Risk, Reasons: facts(a, p)}, Scopes: p.Scopes,
-		Amount: amount(a.Amount), Digest: a.Effect.String(), AgentText: a.Note, ProposedAt: a.CreatedAt, ExpiresAt: p.ExpiresAt,
+		Amount: amount(a.Amount), Digest: a.Effect.String(), InLog: a.Commitment(), Question: question(p), Source: a.Source, AgentText: a.Note, ProposedAt: a.CreatedAt, ExpiresAt: p.ExpiresAt,
 		StepUp: p.Level == approval.StepUp, CanDecide: shown.MayAnswer,
 	}
 	if strings.HasSuffix(a.Operation, ".raw.read") || strings.HasSuffix(a.Operation, ".raw.write") {
@@ -78,11 +84,19 @@ func (s *Server) actionView(ctx context.Context, c *call) (ActionPage, error) {
 			v.CanDecide, v.WhyNot = false, fault.From(err).Detail
 		}
 	}
+	if v.Open() {
+		v.Halted = s.stops(n, a)
+	}
 	events, err := s.Select(ctx, Query{Org: s.Org, Object: string(a.ID), Limit: 100})
 	if err != nil {
 		return v, err
 	}
 	slices.Reverse(events)
+	for _, e := range events {
+		if e.Verb == "action.reasked" {
+			v.AskedAgainAt = e.At
+		}
+	}
 	v.Timeline = timeline(n, a, p, events)
 	v.Outcome = outcome(n, a, p, events)
 	return v, nil
@@ -228,11 +242,57 @@ func (s *Server) rule(ctx context.Context, name string) Rule {
 	return v
 }
 
-type decisionBegin struct {
-	Digest string `json:"digest"`
+// question names what an approval asks: which one it is, under which rules, for
+// how long and what for. A page carries it, and an answer brings it back.
+func question(p *approval.Approval) string {
+	d := p.Digest(approval.Yes)
+	return hex.EncodeToString(d[:])
 }
 
-var errNoPresence = fault.New(fault.Conflict, "no_step_up", "This action does not ask for a passkey; reload the page.")
+var (
+	errNoPresence = fault.New(fault.Conflict, "no_step_up", "This action does not ask for a passkey; reload the page.")
+	errOther      = fault.New(fault.Conflict, "question_changed", "Nothing was decided: this was asked again after your page was loaded, because the rules changed. Reload, look at what is asked now, and decide that.")
+)
+
+// asksThis checks that an answer is one to what stands open, and not to something
+// that looked like it: digest is the effect that stood on the page, of the
+// question that stood there.
+func asksThis(shown broker.Shown, digest, of string) (action.Digest, error) {
+	if shown.Approval.Status != approval.Open {
+		return action.Digest{}, approval.ErrNotOpen
+	}
+	seen, err := action.ParseDigest(digest)
+	if err != nil {
+		return seen, errJSON.Because(err)
+	}
+	if b, err := hex.DecodeString(of); err != nil || len(b) != sha256.Size {
+		return seen, errJSON
+	}
+	switch {
+	case seen != shown.Action.Effect:
+		return seen, approval.ErrStale
+	case of != question(shown.Approval):
+		return seen, errOther
+	}
+	return seen, nil
+}
+
+// cannotRun refuses a yes that would only end what it says yes to: what is
+// frozen or suspended is judged again before it is sent, and then stopped for
+// good. That judgement is the guard; this keeps somebody from losing the
+// question by answering it.
+func (s *Server) cannotRun(ctx context.Context, a *action.Action) error {
+	why := s.stops(s.names(ctx), a)
+	if why == "" {
+		return nil
+	}
+	return fault.New(fault.Conflict, "cannot_run", why+" A yes would end this action without sending it, so it was not taken.")
+}
+
+type decisionBegin struct {
+	Digest   string `json:"digest"`
+	Question string `json:"question"`
+}
 
 // beginDecision asks this person's passkey to sign the decision digest of a
 // yes to what was on the page.
@@ -241,18 +301,17 @@ func (s *Server) beginDecision(ctx context.Context, c *call, req decisionBegin) 
 	if err != nil {
 		return reply{}, err
 	}
-	seen, err := action.ParseDigest(req.Digest)
+	_, err = asksThis(shown, req.Digest, req.Question)
 	switch {
 	case err != nil:
-		return reply{}, errJSON.Because(err)
-	case !shown.MayAnswer && shown.Approval.Status != approval.Open:
-		return reply{}, approval.ErrNotOpen
+		return reply{}, err
 	case !shown.MayAnswer:
 		return reply{}, broker.ErrNotApprover
-	case seen != shown.Action.Effect:
-		return reply{}, approval.ErrStale
 	case shown.Approval.Level != approval.StepUp:
 		return reply{}, errNoPresence
+	}
+	if err := s.cannotRun(ctx, shown.Action); err != nil {
+		return reply{}, err
 	}
 	options, handle, err := s.Users.BeginStepUp(ctx, c.who, shown.Approval.Digest(approval.Yes), c.now)
 	return s.ceremony(c, options, handle, err)
@@ -261,20 +320,26 @@ func (s *Server) beginDecision(ctx context.Context, c *call, req decisionBegin) 
 type decision struct {
 	Decision  string          `json:"decision"`
 	Digest    string          `json:"digest"`
+	Question  string          `json:"question"`
 	Reason    string          `json:"reason"`
 	Assertion json.RawMessage `json:"assertion"`
 }
 
-// decide answers an action. Digest is what stood on the page: an answer to
-// anything else is stale.
+// decide answers an action. Digest and question are what stood on the page: an
+// answer to anything else decides nothing.
 func (s *Server) decide(ctx context.Context, c *call, req decision) (reply, error) {
 	shown, err := s.find(ctx, c)
 	if err != nil {
 		return reply{}, err
 	}
-	seen, err := action.ParseDigest(req.Digest)
+	seen, err := asksThis(shown, req.Digest, req.Question)
 	if err != nil {
-		return reply{}, errJSON.Because(err)
+		return reply{}, err
+	}
+	if approval.Answer(req.Decision) == approval.Yes && shown.MayAnswer {
+		if err := s.cannotRun(ctx, shown.Action); err != nil {
+			return reply{}, err
+		}
 	}
 	v := broker.Verdict{Answer: approval.Answer(req.Decision), Seen: seen, Reason: strings.TrimSpace(req.Reason), Channel: "web", Level: approval.Approve}
 	if v.Answer == approval.Yes && len(req.Assertion) > 0 {

@@ -2,6 +2,7 @@ package dash
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,6 +38,7 @@ type reply struct {
 	to   string                // or: where to go next
 	data []byte                // or: JSON
 	bare bool                  // a part that has not changed
+	code int                   // of a page; 200 if it is 0
 }
 
 // handler is what one path does. Those behind GET change nothing.
@@ -66,7 +68,7 @@ func (s *Server) page(who access, do handler) http.Handler {
 		case out.to != "":
 			http.Redirect(w, r, out.to, http.StatusSeeOther)
 		default:
-			s.render(w, c, http.StatusOK, out.page)
+			s.render(w, c, cmp.Or(out.code, http.StatusOK), out.page)
 		}
 	})
 }
@@ -86,7 +88,7 @@ func (s *Server) part(who access, do handler) http.Handler {
 		switch {
 		case err != nil:
 			f := s.known(c, err)
-			w.WriteHeader(status(f.Kind)) // the page keeps what it shows
+			w.WriteHeader(f.Kind.Status()) // the page keeps what it shows
 		case out.bare:
 			w.WriteHeader(http.StatusNoContent)
 		default:
@@ -146,6 +148,9 @@ func posted[Req any](s *Server, w http.ResponseWriter, c *call, who access, do f
 	if err := decode(w, c.http, &req); err != nil {
 		return reply{}, err
 	}
+	if err := s.again(c); err != nil {
+		return reply{}, err
+	}
 	return do(c.http.Context(), c, req)
 }
 
@@ -191,31 +196,6 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	return nil
 }
 
-// status is the HTTP status of a kind of failure (RFC 9110 §15).
-func status(k fault.Kind) int {
-	switch k {
-	case fault.Invalid:
-		return http.StatusBadRequest
-	case fault.Unauthenticated:
-		return http.StatusUnauthorized
-	case fault.Forbidden:
-		return http.StatusForbidden
-	case fault.NotFound:
-		return http.StatusNotFound
-	case fault.Conflict:
-		return http.StatusConflict
-	case fault.TooLarge:
-		return http.StatusRequestEntityTooLarge
-	case fault.TooMany:
-		return http.StatusTooManyRequests
-	case fault.Unavailable:
-		return http.StatusServiceUnavailable
-	case fault.Upstream:
-		return http.StatusBadGateway
-	}
-	return http.StatusInternalServerError
-}
-
 // known is what may be said of err; what may not is logged, here and nowhere
 // else.
 func (s *Server) known(c *call, err error) *fault.Error {
@@ -234,19 +214,19 @@ func (s *Server) known(c *call, err error) *fault.Error {
 func (s *Server) problem(w http.ResponseWriter, c *call, err error) {
 	f := s.known(c, err)
 	body, err := json.Marshal(api.Problem{
-		Type: "about:blank", Title: http.StatusText(status(f.Kind)), Status: status(f.Kind), Detail: f.Detail, Reason: f.Reason,
+		Type: "about:blank", Title: http.StatusText(f.Kind.Status()), Status: f.Kind.Status(), Detail: f.Detail, Reason: f.Reason,
 	})
 	if err != nil {
 		body = []byte(`{}`)
 	}
 	w.Header().Set("Content-Type", api.MediaProblem)
-	s.send(w, c, status(f.Kind), body)
+	s.send(w, c, f.Kind.Status(), body)
 }
 
 // fail answers a page that cannot be shown.
 func (s *Server) fail(w http.ResponseWriter, c *call, err error) {
 	f := s.known(c, err)
-	v := ErrorPage{Status: status(f.Kind), Reason: f.Reason, Detail: f.Detail}
+	v := ErrorPage{Status: f.Kind.Status(), Reason: f.Reason, Detail: f.Detail}
 	title := map[fault.Kind]string{
 		fault.NotFound: "There is nothing here", fault.Forbidden: "This is not for you", fault.Invalid: "This link is not right",
 		fault.Conflict: "This is over", fault.TooMany: "Too many tries", fault.Unavailable: "Not now", fault.Upstream: "The provider did not answer",

@@ -18,6 +18,7 @@ import (
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/manage"
 	"github.com/valetkey/valetkey/internal/vault"
+	"github.com/valetkey/valetkey/provider"
 )
 
 func (s *Server) agents(ctx context.Context, c *call) (reply, error) {
@@ -32,7 +33,8 @@ func (s *Server) agents(ctx context.Context, c *call) (reply, error) {
 	n := s.names(ctx)
 	v := AgentsPage{Chrome: chrome, New: AgentForm{Profile: string(agent.Strict)}}
 	for _, a := range all {
-		row := AgentRow{AgentRef: agentRef(a), State: s.agentState(a), Profile: string(a.Profile)}
+		state, _ := s.agentState(a)
+		row := AgentRow{AgentRef: agentRef(a), State: state, Profile: string(a.Profile)}
 		keys, err := s.Manage.Agents.Store.Keys().OfAgent(ctx, s.Org, a.ID)
 		if err != nil {
 			return reply{}, err
@@ -57,16 +59,6 @@ func (s *Server) agents(ctx context.Context, c *call) (reply, error) {
 		v.Agents = append(v.Agents, row)
 	}
 	return reply{page: func(w io.Writer) error { return s.Pages.Agents(w, v) }}, nil
-}
-
-// agentState is what holds for an agent: a freeze is stronger than its status.
-func (s *Server) agentState(a *agent.Agent) string {
-	for _, f := range s.Manage.Freezes.Active() {
-		if f.Org == s.Org && f.Kind == freeze.Agent && f.Target == string(a.ID) {
-			return "frozen"
-		}
-	}
-	return string(a.Status)
 }
 
 // grantsOf are the grants of an agent that this person may look at: those on
@@ -108,8 +100,9 @@ func (s *Server) agent(ctx context.Context, c *call) (reply, error) {
 	}
 	n := s.names(ctx)
 	v := AgentPage{
-		Chrome: chrome, Agent: agentRef(a), State: s.agentState(a), Profile: string(a.Profile), Owner: n.person(a.Owner), CreatedAt: a.CreatedAt,
+		Chrome: chrome, Agent: agentRef(a), Profile: string(a.Profile), Owner: n.person(a.Owner), CreatedAt: a.CreatedAt,
 	}
+	v.State, v.CanResume = s.agentState(a)
 	for _, p := range a.Sources {
 		v.Sources = append(v.Sources, p.String())
 	}
@@ -178,31 +171,58 @@ func (s *Server) grantable(ctx context.Context, c *call, n *names, v *AgentPage)
 		if con.User != c.who.User || con.Status == vault.Revoked || c.who.MayActFor(con.User) != nil {
 			continue
 		}
-		v.Connections = append(v.Connections, Connection{ID: string(con.ID), Account: n.account(con)})
+		shown := Connection{ID: string(con.ID), Account: n.account(con)}
 		spec := n.spec(con.Provider)
-		if spec == nil || seen[spec.RawRead()] {
+		if spec != nil {
+			shown.Spec = spec.RawRead() // the same for all providers that share a catalogue
+		}
+		v.Connections = append(v.Connections, shown)
+		if spec == nil || seen[shown.Spec] {
 			continue
 		}
-		seen[spec.RawRead()] = true
-		group := OperationGroup{Provider: n.provider(con.Provider)}
-		for _, op := range spec.Operations {
-			if !op.Off {
-				group.Operations = append(group.Operations, Operation{ID: op.Name, Title: op.Title, Risk: op.Risk.String(), Read: op.Read})
-			}
-		}
-		rank := map[string]int{"low": 1, "medium": 2, "high": 3, "critical": 4}
-		slices.SortStableFunc(group.Operations, func(a, b Operation) int {
-			if a.Read != b.Read {
-				if a.Read {
-					return -1
-				}
-				return 1
-			}
-			return cmp.Or(rank[a.Risk]-rank[b.Risk], strings.Compare(a.ID, b.ID))
-		})
+		seen[shown.Spec] = true
+		group := OperationGroup{Spec: shown.Spec, Areas: areas(spec)}
 		v.Operations = append(v.Operations, group)
 	}
 	return nil
+}
+
+// areas sorts the operations of a catalogue by what they are about, in its own
+// order; within an area reads come first, and what is harmless before what is
+// not.
+func areas(spec *provider.Spec) []Area {
+	var out []Area
+	for _, op := range spec.Operations {
+		if op.Off {
+			continue
+		}
+		prefix := op.Name[:strings.LastIndexByte(op.Name, '.')+1]
+		i := slices.IndexFunc(out, func(a Area) bool { return a.Pattern == prefix+"*" })
+		if i < 0 {
+			_, name, _ := strings.Cut(strings.TrimSuffix(prefix, "."), ".")
+			i, out = len(out), append(out, Area{Title: areaTitle(name), Pattern: prefix + "*"})
+		}
+		out[i].Operations = append(out[i].Operations, Operation{ID: op.Name, Title: op.Title, Risk: op.Risk.String(), Read: op.Read})
+	}
+	rank := []string{"low", "medium", "high", "critical"}
+	reads := func(o Operation) int {
+		if o.Read {
+			return 0
+		}
+		return 1
+	}
+	for _, a := range out {
+		slices.SortStableFunc(a.Operations, func(x, y Operation) int {
+			return cmp.Or(reads(x)-reads(y), slices.Index(rank, x.Risk)-slices.Index(rank, y.Risk), strings.Compare(x.ID, y.ID))
+		})
+	}
+	return out
+}
+
+// areaTitle is what people call an area.
+func areaTitle(name string) string {
+	known := map[string]string{"repos": "Repositories", "pulls": "Pull requests", "git": "Branches", "contents": "Files", "actions": "Workflows"}
+	return first(known[name], sentence(strings.ReplaceAll(name, "_", " ")))
 }
 
 type newAgent struct {

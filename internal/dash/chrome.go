@@ -8,7 +8,6 @@ import (
 	"github.com/valetkey/valetkey/internal/approval"
 	"github.com/valetkey/valetkey/internal/broker"
 	"github.com/valetkey/valetkey/internal/freeze"
-	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/user"
 )
 
@@ -18,6 +17,7 @@ func (s *Server) chrome(ctx context.Context, c *call, title, section string) (Ch
 	if !c.known() {
 		return v, nil
 	}
+	v.Program = s.program()
 	v.User, v.Role = c.who.Name, string(c.who.Role)
 	v.MayFreeze, v.MayUnfreeze = c.who.Role.Manages(), c.who.Role == user.Owner
 	v.Notice = notice(c.http.URL.Query().Get("done"))
@@ -36,36 +36,25 @@ func (s *Server) chrome(ctx context.Context, c *call, title, section string) (Ch
 
 // stopped says what is frozen: everything, or what concerns this person.
 func (s *Server) stopped(ctx context.Context, c *call, v *Chrome) {
-	all := s.Manage.Freezes.Active()
-	slices.SortFunc(all, func(a, b freeze.Freeze) int { return a.At.Compare(b.At) })
 	n := s.names(ctx)
-	for _, f := range all {
-		if f.Org != s.Org {
-			continue
-		}
-		shown := Freeze{ID: string(f.ID), By: n.actor(f.By), Reason: f.Reason, At: f.At}
+	for _, f := range s.freezes() {
+		shown := Freeze{ID: string(f.ID), What: n.frozen(f), By: n.actor(f.By), Reason: f.Reason, At: f.At}
 		switch f.Kind {
 		case freeze.All:
 			v.Frozen = &shown
 			continue
 		case freeze.Agent:
-			a, _, err := s.Manage.Agent(ctx, c.who, f.Target)
-			if err != nil {
+			if _, _, err := s.Manage.Agent(ctx, c.who, f.Target); err != nil {
 				continue
 			}
-			shown.What = "The agent " + a.Name
 		case freeze.Connection:
-			con, err := s.Manage.Connection(ctx, c.who, f.Target)
-			if err != nil {
+			if _, err := s.Manage.Connection(ctx, c.who, f.Target); err != nil {
 				continue
 			}
-			a := n.account(con)
-			shown.What = "The connection " + a.Account + " on " + a.Provider
 		case freeze.User:
 			if !seesAll(c.who) && string(c.who.User) != f.Target {
 				continue
 			}
-			shown.What = "Everything of " + n.person(id.User(f.Target))
 		}
 		v.Stopped = append(v.Stopped, shown)
 	}

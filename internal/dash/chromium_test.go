@@ -11,10 +11,16 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
 
+	"github.com/valetkey/valetkey/internal/agent"
+	"github.com/valetkey/valetkey/internal/approval"
 	"github.com/valetkey/valetkey/internal/broker"
+	"github.com/valetkey/valetkey/internal/freeze"
+	"github.com/valetkey/valetkey/internal/grant"
+	"github.com/valetkey/valetkey/internal/user"
 	"github.com/valetkey/valetkey/internal/vault"
 )
 
@@ -128,6 +134,11 @@ func authenticator(ctx context.Context, t *chromedp.Target) (chromedp.Void, erro
 	return chromedp.Void{}, err
 }
 
+// owner is whom an agent belongs to, logged in elsewhere.
+func (s *site) owner(a *agent.Agent) user.Principal {
+	return user.Principal{Org: a.Org, User: a.Owner, Role: user.Owner, Kind: user.Browser, AuthAt: time.Now()}
+}
+
 // The whole road in a real browser, by a person who has nothing but the link
 // that the terminal printed.
 func TestRoadInBrowser(t *testing.T) {
@@ -143,8 +154,7 @@ func TestRoadInBrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := &tab{t: t, ctx: browser(t), base: s.base}
-	// The sandbox's own page names an empty icon, which its own policy refuses.
-	listen(t, b.ctx, "401", "image 'data:,'")
+	listen(t, b.ctx, "401")
 	if err := chromedp.Do(b.ctx, chromedp.EmulateViewport(1280, 900), authenticator); err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +194,7 @@ func TestRoadInBrowser(t *testing.T) {
 	b.click(`input[value="github.issues.create_comment"]`)
 	b.click(`input[value="github.repos.delete"]`)
 	b.shot("grant")
-	b.click(`form[action$="/grants"] button`)
+	b.click(`form[action$="/grants"] button:not([type=button])`)
 	b.says("The grant holds from now on")
 	b.shot("agent")
 	bot, err := s.App.Agents.Find(t.Context(), "triage")
@@ -207,6 +217,7 @@ func TestRoadInBrowser(t *testing.T) {
 	b.click(`button[value=approve]`)
 	b.says("accepted the request")
 	b.says("HTTP 201")
+	b.says("Exactly this was sent")
 	b.shot("action-done")
 	if n := s.Sandbox.Count("POST", "/repos/octo/api/issues/1/comments"); n != 1 {
 		t.Errorf("%d comments upstream", n)
@@ -229,6 +240,34 @@ func TestRoadInBrowser(t *testing.T) {
 	if n := s.Sandbox.Count("DELETE", "/repos/octocat/hello-world"); n != 1 {
 		t.Errorf("%d deletions upstream", n)
 	}
+
+	// Answered elsewhere: every part of the open page follows.
+	elsewhere := s.ask(bot, cons[0], "From another window.")
+	b.open("/actions/" + string(elsewhere.Action.ID))
+	b.until(`document.querySelector("button[value=approve]")?.disabled === false`)
+	b.click("#headers > summary")
+	if _, err := s.App.Broker.Decide(t.Context(), s.owner(bot), elsewhere.Approval.ID, broker.Verdict{Answer: approval.Yes, Seen: elsewhere.Action.Effect, Channel: "web", Level: approval.Approve}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	b.says("accepted the request")
+	for _, part := range []string{"Exactly this was sent", "asked to act as", "Why it was asked", "What happened"} {
+		b.says(part)
+	}
+	b.until(`document.querySelector("header.headline .chip.state.succeeded") && !document.querySelector("[data-arm]") && document.querySelector("#headers").open`)
+
+	// Frozen while it is looked at.
+	cold := s.ask(bot, cons[0], "In the cold.")
+	b.open("/actions/" + string(cold.Action.ID))
+	b.until(`document.querySelector("button[value=approve]")?.disabled === false`)
+	s.freeze(freeze.Agent, string(bot.ID))
+	b.says("The agent triage is frozen.")
+	b.until(`!document.querySelector("button[value=approve]") && document.querySelector("button[value=deny]")`)
+	b.shot("action-frozen")
+	b.open("/inbox")
+	b.shot("inbox-frozen")
+	b.open("/agents")
+	b.shot("agents-frozen")
+	s.thaw()
 
 	// Denied, with words for the agent.
 	no := s.ask(bot, cons[0], "Second thoughts.")
@@ -269,4 +308,55 @@ func TestRoadInBrowser(t *testing.T) {
 	b.shot("login")
 	b.click(`form[action="/passkey/login/finish"] button`)
 	b.until(`location.pathname === "/policy"`)
+}
+
+// TestPictures makes the pictures of the documentation anew, from a server that
+// runs, in the directory that VALETKEY_PICTURES names.
+func TestPictures(t *testing.T) {
+	dir := os.Getenv("VALETKEY_PICTURES")
+	if dir == "" {
+		t.Skip("no VALETKEY_PICTURES: the documentation keeps its pictures")
+	}
+	s := newSite(t)
+	s.dash.Sandbox = "" // it stands for GitHub here
+	v := s.person("Ada", user.Owner)
+	con := s.Link(v.who, "octocat")
+	bot, _ := s.Agent(v.who, "triage")
+	s.Grant(v.who, bot, con, grant.Broker, []string{"*"}, nil)
+	s.submit(bot, broker.Ask{
+		Connection: string(con.ID), Operation: "github.repos.delete", Params: map[string]any{"owner": "octocat", "repo": "hello-world"}, Note: "Nothing has been pushed there for a year.",
+	})
+	held := s.submit(bot, broker.Ask{
+		Connection: string(con.ID), Operation: "github.issues.create_comment", Note: "The reporter waits for a word.",
+		Params: map[string]any{"owner": "octo", "repo": "api", "number": 1, "body": "I can reproduce this on main; a fix is under way."},
+	})
+	b := &tab{t: t, ctx: browser(t), base: s.base}
+	if err := chromedp.Do(b.ctx, chromedp.EmulateViewport(1280, 900), media("light")); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range v.cookies {
+		set := func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+			_, err := cdp.Call(ctx, t, network.SetCookie, network.SetCookieParams{Name: name, Value: value, URL: s.base})
+			return chromedp.Void{}, err
+		}
+		if err := chromedp.Do(b.ctx, set); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, page := range map[string]struct {
+		path   string
+		height int64
+	}{"inbox": {"/inbox", 620}, "action": {"/actions/" + string(held.Action.ID), 900}} {
+		b.open(page.path)
+		if err := chromedp.Do(b.ctx, chromedp.EmulateViewport(1280, page.height), chromedp.Sleep(time.Second)); err != nil { // the button arms
+			t.Fatal(err)
+		}
+		picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -2,12 +2,16 @@ package dash
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net/http"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/valetkey/valetkey/internal/action"
 	"github.com/valetkey/valetkey/internal/approval"
 	"github.com/valetkey/valetkey/internal/fault"
 	"github.com/valetkey/valetkey/internal/id"
@@ -108,10 +112,20 @@ func (s *Server) welcomeView(ctx context.Context, c *call) (WelcomePage, error) 
 	}
 	connection := ""
 	for _, con := range cons {
-		if con.User == c.who.User && con.Status != vault.Revoked {
-			ref := n.account(con)
-			v.Account, connection = &ref, con.Name
+		ref := n.account(con)
+		switch {
+		case con.User != c.who.User || con.Status == vault.Revoked:
+		case con.Status != vault.Active || n.forgotten(con):
+			if v.Lost == nil {
+				v.Lost = &Connection{ID: string(con.ID), Account: ref, CanReconnect: con.Kind == vault.ByCode, Forgotten: n.forgotten(con)}
+			}
+		case v.Account == nil || v.Account.Sandbox:
+			v.Account, connection = &ref, con.Name // a real one, if there is one
 		}
+	}
+	v.Providers = inOrder(v.Providers, s.Sandbox, v.Account == nil)
+	if v.Account != nil {
+		v.Providers = slices.DeleteFunc(v.Providers, func(p Provider) bool { return p.ID == s.Sandbox && p.ID != "" })
 	}
 	agents, err := s.Manage.ListAgents(ctx, c.who)
 	if err != nil {
@@ -162,6 +176,9 @@ func (s *Server) enrol(ctx context.Context, c *call) (reply, error) {
 	link := c.http.PathValue("invite")
 	c.header.Set("Referrer-Policy", "no-referrer") // the address holds the link's secret
 	u, l, err := s.Users.Invitation(ctx, secret.New(link), c.peer, c.now)
+	if c.known() && fault.From(err).Reason == user.ErrLink.Reason {
+		return s.alreadyIn(ctx, c)
+	}
 	if err != nil {
 		return reply{}, err
 	}
@@ -177,6 +194,17 @@ func (s *Server) enrol(ctx context.Context, c *call) (reply, error) {
 	chrome, err := s.chrome(ctx, c, "Create your passkey", "")
 	v := EnrolPage{Chrome: chrome, Invite: link, Name: u.Name, As: string(u.Role), Host: s.base.Hostname(), ExpiresAt: l.ExpiresAt}
 	return reply{page: func(w io.Writer) error { return s.Pages.Enrol(w, v) }}, err
+}
+
+// alreadyIn answers somebody who opens an enrolment link again that brought
+// them here.
+func (s *Server) alreadyIn(ctx context.Context, c *call) (reply, error) {
+	chrome, err := s.chrome(ctx, c, "You are already in", "")
+	v := ErrorPage{
+		Chrome: chrome, Detail: "This link has been used, or has expired. You are logged in as " + c.who.Name + " and need none.",
+		Next: "Go on",
+	}
+	return reply{page: func(w io.Writer) error { return s.Pages.Error(w, v) }, code: http.StatusConflict}, err
 }
 
 // login asks for a passkey.
@@ -331,28 +359,39 @@ func (s *Server) device(ctx context.Context, c *call) (reply, error) {
 	case err != nil:
 		return reply{}, err
 	default:
+		digest := d.Digest(c.who.User)
 		v.Code, v.Client, v.Source, v.Scopes, v.ExpiresAt = d.UserCode, d.Label, d.Source, deviceScopes, d.ExpiresAt
+		v.Digest = hex.EncodeToString(digest[:])
 	}
 	return show, nil
 }
 
+// beginDevice asks this person's passkey to sign the login that the page showed.
+func (s *Server) beginDevice(ctx context.Context, c *call, req decisionBegin) (reply, error) {
+	seen, err := action.ParseDigest(req.Digest)
+	if err != nil {
+		return reply{}, errJSON.Because(err)
+	}
+	options, handle, err := s.Users.BeginDeviceApproval(ctx, c.who, c.http.PathValue("code"), seen, c.now)
+	return s.ceremony(c, options, handle, err)
+}
+
 type deviceAnswer struct {
-	Code     string `json:"code"`
-	Decision string `json:"decision"`
+	Code      string          `json:"code"`
+	Decision  string          `json:"decision"`
+	Digest    string          `json:"digest"` // part of the form; what counts is the one that was signed
+	Assertion json.RawMessage `json:"assertion"`
 }
 
 func (s *Server) decideDevice(ctx context.Context, c *call, req deviceAnswer) (reply, error) {
-	yes := req.Decision == string(approval.Yes)
-	if !yes && req.Decision != string(approval.No) {
-		return reply{}, errJSON
+	switch approval.Answer(req.Decision) {
+	case approval.Yes:
+		err := s.Users.ApproveDevice(ctx, c.who, req.Code, s.answered(c), req.Assertion, c.now)
+		return reply{to: "/device?state=approved"}, by(err)
+	case approval.No:
+		return reply{to: "/device?state=denied"}, by(s.Users.DenyDevice(ctx, c.who, req.Code, c.now))
 	}
-	if err := s.Users.DecideDevice(ctx, c.who, req.Code, yes, c.now); err != nil {
-		return reply{}, by(err)
-	}
-	if yes {
-		return reply{to: "/device?state=approved"}, nil
-	}
-	return reply{to: "/device?state=denied"}, nil
+	return reply{}, errJSON
 }
 
 // seen is when and from where an agent was last heard of: its newest event.

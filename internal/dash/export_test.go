@@ -1,5 +1,7 @@
 package dash
 
+import "time"
+
 // Patterns lists the routes for the tests that must know all of them.
 func (s *Server) Patterns() []string {
 	var out []string
@@ -15,4 +17,16 @@ var (
 	RulesOf    = rulesOf
 	Tellings   = tellings
 	CookieName = (*Server).cookieName
+
+	GithubRights = githubRights
+	Areas        = areas
+	Quoted       = quoted
 )
+
+// Restarted makes s a server that was started after everything that there is.
+func (s *Server) Restarted() { s.started = time.Now().Add(time.Minute) }
+
+// SnippetsFor are what a person with this connection is shown.
+func (s *Server) SnippetsFor(connection string, account *AccountRef) []Snippet {
+	return s.snippets(connection, account)
+}

@@ -17,7 +17,7 @@ func ago(d time.Duration) time.Time { return clock.Add(-d) }
 func in(d time.Duration) time.Time { return clock.Add(d) }
 
 func chrome(title, section string) dash.Chrome {
-	return dash.Chrome{Title: title, Section: section, User: "Ada Lovelace", Role: "owner", CSRF: "csrf-token", Waiting: 3, Now: clock}
+	return dash.Chrome{Program: "/home/ada/src/valetkey/bin/valetkey", Title: title, Section: section, User: "Ada Lovelace", Role: "owner", CSRF: "csrf-token", Waiting: 3, Now: clock}
 }
 
 func outside(title string) dash.Chrome {
@@ -25,11 +25,12 @@ func outside(title string) dash.Chrome {
 }
 
 var (
-	octocat = dash.AccountRef{ConnectionID: "con_01", Provider: "GitHub", Account: "octocat"}
-	sandbox = dash.AccountRef{ConnectionID: "con_02", Provider: "Sandbox", Account: "octo-dev", Sandbox: true}
-	notes   = dash.AgentRef{ID: "agt_7h2k9m4q", Name: "release-notes"}
-	triage  = dash.AgentRef{ID: "agt_3x8v1c5w", Name: "issue-triage"}
-	digest  = "9f2c41aa07de5b3c1188e0f6a4b29d7735c0fe6621d84b9a7f3e52c08d1b64ea"
+	octocat  = dash.AccountRef{ConnectionID: "con_01", Provider: "GitHub", Account: "octocat"}
+	sandbox  = dash.AccountRef{ConnectionID: "con_02", Provider: "Sandbox", Account: "octo-dev", Sandbox: true}
+	notes    = dash.AgentRef{ID: "agt_7h2k9m4q", Name: "release-notes"}
+	triage   = dash.AgentRef{ID: "agt_3x8v1c5w", Name: "issue-triage"}
+	question = strings.Repeat("c0de", 16)
+	digest   = "9f2c41aa07de5b3c1188e0f6a4b29d7735c0fe6621d84b9a7f3e52c08d1b64ea"
 )
 
 const commentBody = `{"body":"Thanks for the report! This was fixed in v2.4.1:\n\n- the parser no longer drops trailing commas\n- errors name the line\n\nPlease try it and reopen if it still fails.","meta":{"draft":false,"labels":["bug","fixed"],"weight":2.50,"reviewer":null}}`
@@ -44,11 +45,11 @@ func comment() dash.ActionPage {
 			Headers: []dash.Field{{Name: "Accept", Value: "application/vnd.github+json"}, {Name: "Content-Type", Value: "application/json"}, {Name: "X-GitHub-Api-Version", Value: "2022-11-28"}},
 			Body:    dash.NewBody("application/json", []byte(commentBody)),
 		},
-		Risk:      dash.Risk{Level: "medium", Reasons: []string{"It writes: the catalogue rates it medium.", "The repository octo/api is public, so everybody can read it.", "First comment of this agent in this repository."}},
-		Rule:      dash.Rule{ID: "ask-medium-writes", Reason: "Writes of medium risk need a person."},
-		Scopes:    []string{"repo"},
-		Impact:    []string{"A comment appears under octocat's name.", "Everybody who watches the issue gets a mail."},
-		Digest:    digest,
+		Risk:   dash.Risk{Level: "medium", Reasons: []string{"It writes: the catalogue rates it medium.", "The repository octo/api is public, so everybody can read it.", "First comment of this agent in this repository."}},
+		Rule:   dash.Rule{ID: "ask-medium-writes", Reason: "Writes of medium risk need a person."},
+		Scopes: []string{"repo"},
+		Impact: []string{"A comment appears under octocat's name.", "Everybody who watches the issue gets a mail."},
+		Digest: digest, InLog: strings.Repeat("5a0c", 16), Question: question,
 		AgentText: "Issue 42 was fixed by the release I just prepared. This tells the reporter so that the issue can be closed.",
 
 		ProposedAt: ago(2 * time.Minute), ExpiresAt: in(58 * time.Minute), CanDecide: true,
@@ -128,13 +129,13 @@ func asked() dash.InboxPage {
 func emptyInbox() dash.InboxPage {
 	c := chrome("Inbox", "inbox")
 	c.Waiting = 0
-	return dash.InboxPage{Chrome: c, HasAgents: true, HasConnections: true}
+	return dash.InboxPage{Chrome: c, Example: "valetkey call github.issues.create_comment --client-id AGENT --key FILE \\\n  -f owner=octo -f repo=api -F number=1 -f body='Hello'", HasAgents: true, HasConnections: true}
 }
 
 func providers() []dash.Provider {
 	return []dash.Provider{
-		{ID: "github", Name: "GitHub", OAuth: true, Token: true, TokenHint: "A fine-grained personal access token for the repositories your agents work on.", TokenURL: "https://github.com/settings/personal-access-tokens/new"},
-		{ID: "gitlab", Name: "GitLab", Token: true, TokenHint: "A personal access token with the api scope.", ConfigHint: "valetkey provider set gitlab --client-id ID --client-secret-file FILE"},
+		{ID: "github", Name: "GitHub", OAuth: true, Scopes: "read:user repo", Token: true, TokenRights: []dash.Field{{Name: "Fine-grained", Value: "Contents, Issues and Pull requests: Read and write."}, {Name: "Classic", Value: "The scope repo."}}, TokenHint: "A fine-grained personal access token for the repositories your agents work on.", TokenURL: "https://github.com/settings/personal-access-tokens/new"},
+		{ID: "gitlab", Name: "GitLab", Token: true, TokenHint: "A personal access token with the api scope.", SetUp: "/home/ada/src/valetkey/bin/valetkey provider set gitlab --client-id ID --client-secret-file FILE", Callback: "https://valetkey.example.org/connect/gitlab/callback"},
 	}
 }
 
@@ -176,10 +177,13 @@ func agentPage() dash.AgentPage {
 			{ID: "grt_1", Account: octocat, Operations: []string{"github.issues.list", "github.issues.get", "github.issues.create_comment"}, Resources: []string{"octo/api", "octo/parser"}, Mode: "broker", State: "active", ExpiresAt: in(18 * 24 * time.Hour)},
 			{ID: "grt_2", Account: sandbox, Mode: "vend", State: "active"},
 		},
-		Connections: connections().Connections,
-		Operations: []dash.OperationGroup{{Provider: "GitHub", Operations: []dash.Operation{
-			{ID: "github.issues.list", Title: "List issues", Risk: "low", Read: true}, {ID: "github.issues.get", Title: "Read an issue", Risk: "low", Read: true},
-			{ID: "github.issues.create_comment", Title: "Comment on an issue", Risk: "medium"}, {ID: "github.pulls.merge", Title: "Merge a pull request", Risk: "high"}, {ID: "github.repos.delete", Title: "Delete a repository", Risk: "critical"},
+		Connections: []dash.Connection{{ID: "con_01", Account: octocat, Spec: "github.raw.read"}, {ID: "con_02", Account: sandbox, Spec: "github.raw.read"}},
+		Operations: []dash.OperationGroup{{Spec: "github.raw.read", Areas: []dash.Area{
+			{Title: "Issues", Pattern: "github.issues.*", Operations: []dash.Operation{
+				{ID: "github.issues.list", Title: "List issues", Risk: "low", Read: true}, {ID: "github.issues.get", Title: "Read an issue", Risk: "low", Read: true},
+				{ID: "github.issues.create_comment", Title: "Comment on an issue", Risk: "medium"}}},
+			{Title: "Pulls", Pattern: "github.pulls.*", Operations: []dash.Operation{{ID: "github.pulls.merge", Title: "Merge a pull request", Risk: "high"}}},
+			{Title: "Repos", Pattern: "github.repos.*", Operations: []dash.Operation{{ID: "github.repos.delete", Title: "Delete a repository", Risk: "critical"}}},
 		}}}}
 }
 
@@ -188,7 +192,7 @@ func activity() dash.ActivityPage {
 		Checkpoint: &dash.Checkpoint{Size: 12846, Root: "Kx3TqL0bA1z8fE7m2Jd9Q4cVnR5sYwU6hXgPiOoBtZc=", Key: "valetkey.localhost+3b1f0a2c", At: ago(time.Second)},
 		Days: []dash.Day{
 			{Date: clock, Events: []dash.Event{
-				{Seq: 12845, At: ago(30 * time.Second), Verb: "action.succeed", Actor: "release-notes", Object: "act_5r9t2y7u", ObjectID: "act_5r9t2y7u", Sentence: "GitHub created the comment on issue 42 in octo/api", Tone: "good"},
+				{Seq: 12845, At: ago(30 * time.Second), Effect: true, Data: []dash.Field{{Name: "connection", Value: "con_01"}, {Name: "effect", Value: strings.Repeat("5a0c", 16)}, {Name: "status", Value: "201"}}, Verb: "action.succeed", Actor: "release-notes", Object: "act_5r9t2y7u", ObjectID: "act_5r9t2y7u", Sentence: "GitHub created the comment on issue 42 in octo/api", Tone: "good"},
 				{Seq: 12844, At: ago(31 * time.Second), Verb: "action.claim", Actor: "Valetkey", Object: "act_5r9t2y7u", ObjectID: "act_5r9t2y7u", Sentence: "Valetkey is about to send the approved request"},
 				{Seq: 12843, At: ago(31 * time.Second), Verb: "approval.grant", Actor: "Ada Lovelace", Object: "act_5r9t2y7u", ObjectID: "act_5r9t2y7u", Sentence: "Ada Lovelace approved: comment on issue 42 in octo/api", Tone: "good"},
 				{Seq: 12842, At: ago(122 * time.Second), Verb: "approval.open", Actor: "release-notes", Object: "act_5r9t2y7u", ObjectID: "act_5r9t2y7u", Sentence: "release-notes asked to comment on issue 42 in octo/api as octocat on GitHub", Tone: "ask"},
@@ -231,8 +235,26 @@ func welcome(done int) dash.WelcomePage {
 	return w
 }
 
+func halted() dash.ActionPage {
+	a := comment()
+	a.Halted = "The agent release-notes is frozen."
+	a.Stopped = []dash.Freeze{{ID: "frz_1", What: "The agent release-notes", By: "Ada Lovelace", Reason: "odd comments", At: ago(time.Minute)}}
+	a.AskedAgainAt = ago(3 * time.Minute)
+	return a
+}
+
+func onItsWay() dash.ActionPage {
+	a := comment()
+	a.State, a.CanDecide = "executing", false
+	a.Timeline = append(a.Timeline[:2:2], dash.Step{Name: "executing", Status: "current", At: ago(time.Second)})
+	return a
+}
+
 func frozen() dash.InboxPage {
 	p := inbox()
+	for i := range p.Pending {
+		p.Pending[i].Halted = "Everything is frozen."
+	}
 	p.Frozen = &dash.Freeze{By: "Ada Lovelace", Reason: "odd comments in octo/api", At: ago(3 * time.Minute)}
 	return p
 }
@@ -282,6 +304,8 @@ func fixtures() []fixture {
 		{"inbox-proposed", func(r *dash.Renderer, w io.Writer) error { return r.Inbox(w, asked()) }},
 		{"action", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, comment()) }},
 		{"action-critical", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, criticalDelete()) }},
+		{"action-halted", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, halted()) }},
+		{"action-executing", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, onItsWay()) }},
 		{"action-done", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, succeeded()) }},
 		{"action-unknown", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, unknownOutcome()) }},
 		{"connections", func(r *dash.Renderer, w io.Writer) error { return r.Connections(w, connections()) }},
@@ -295,6 +319,9 @@ func fixtures() []fixture {
 		}},
 		{"proposal", func(r *dash.Renderer, w io.Writer) error { return r.Proposal(w, proposalPage()) }},
 		{"proposal-done", func(r *dash.Renderer, w io.Writer) error { return r.Proposal(w, proposalDone()) }},
+		{"already-in", func(r *dash.Renderer, w io.Writer) error {
+			return r.Error(w, dash.ErrorPage{Chrome: chrome("You are already in", ""), Detail: "This link has been used, or has expired. You are logged in as Ada Lovelace and need none.", Next: "Go on"})
+		}},
 		{"error", func(r *dash.Renderer, w io.Writer) error {
 			return r.Error(w, dash.ErrorPage{Chrome: chrome("There is no such action", ""), Status: 404, Reason: "not_found", Detail: "It does not exist, or it is not yours to see."})
 		}},

@@ -29,7 +29,7 @@ func (s *Server) inboxView(ctx context.Context, c *call) (InboxPage, error) {
 	if err != nil {
 		return InboxPage{}, err
 	}
-	v := InboxPage{Chrome: chrome}
+	v := InboxPage{Chrome: chrome, Example: s.example("--client-id AGENT --key FILE"+s.elsewhere(), "octo", "api")}
 	mine, others, err := s.waiting(ctx, c)
 	if err != nil {
 		return v, err
@@ -78,6 +78,7 @@ func (s *Server) card(ctx context.Context, c *call, n *names, h broker.Held) (Ca
 		ID: string(a.ID), Summary: sentence(a.Summary), Agent: n.agent(a.Agent), Account: n.connection(a.Connection), Amount: amount(a.Amount),
 		Risk: Risk{Level: a.Risk, Reasons: facts(a, p)}, StepUp: p.Level == approval.StepUp, ProposedAt: a.CreatedAt, ExpiresAt: p.ExpiresAt,
 	}
+	v.Halted = s.stops(n, a)
 	shown, err := s.Broker.Show(ctx, c.who, p.ID, c.now)
 	if err != nil {
 		return v, err

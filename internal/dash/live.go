@@ -50,7 +50,7 @@ func (s *Server) stream(do func(context.Context, *call, feed) error) http.Handle
 			err = user.ErrLogin
 		}
 		if err != nil {
-			w.WriteHeader(status(s.known(c, err).Kind))
+			w.WriteHeader(s.known(c, err).Kind.Status())
 			return
 		}
 		w.Header().Set("Content-Type", api.MediaEvents)
@@ -119,7 +119,8 @@ func (s *Server) tell(ctx context.Context, c *call, f feed, events []audit.Event
 	inbox, told := false, map[string]bool{}
 	for _, e := range events {
 		held := strings.HasPrefix(e.Verb, "action.") && e.Data["approval"] != ""
-		inbox = inbox || held || strings.HasPrefix(e.Verb, "approval.") || strings.HasPrefix(e.Verb, "proposal.")
+		// A freeze changes what the inbox and an open action say.
+		inbox = inbox || held || strings.HasPrefix(e.Verb, "freeze.") || strings.HasPrefix(e.Verb, "approval.") || strings.HasPrefix(e.Verb, "proposal.")
 		if !held || told[e.Object] || e.Org != s.Org {
 			continue
 		}

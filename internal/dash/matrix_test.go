@@ -39,14 +39,15 @@ var matrix = map[string]row{
 	"POST /passkey/confirm/begin": {"/passkey/confirm/begin", `{}`, [6]int{401, 409, 409, 409, 409, 409}}, // nobody here has a passkey
 	"POST /logout":                {"/logout", `{}`, [6]int{401, 200, 200, 200, 200, 200}},
 	"GET /device":                 {"/device", "", [6]int{303, 200, 200, 200, 200, 200}},
+	"POST /device/{code}/passkey": {"/device/BCDF-GHJK/passkey", `{"digest":"` + strings.Repeat("0", 64) + `"}`, [6]int{401, 404, 404, 404, 404, 404}},
 	"POST /device/decision":       {"/device/decision", `{"code":"BCDF-GHJK","decision":"approve"}`, [6]int{401, 404, 404, 404, 404, 404}},
 	"GET /inbox":                  {"/inbox", "", [6]int{303, 200, 200, 200, 200, 200}},
 	"GET /inbox/list":             {"/inbox/list", "", [6]int{401, 200, 200, 200, 200, 200}},
 	"GET /events/inbox":           {"HEAD /events/inbox", "", [6]int{401, 200, 200, 200, 200, 200}},
 	"GET /actions/{id}":           {"/actions/$action", "", [6]int{303, 404, 200, 200, 200, 200}},
 	"GET /actions/{id}/status":    {"/actions/$action/status", "", [6]int{401, 404, 200, 200, 200, 200}},
-	"POST /actions/{id}/passkey":  {"/actions/$action/passkey", `{"digest":"$digest"}`, [6]int{401, 404, 409, 403, 403, 403}},
-	"POST /actions/{id}/decision": {"/actions/$action/decision", `{"decision":"approve","digest":"$digest","reason":""}`, [6]int{401, 404, 200, 403, 403, 403}},
+	"POST /actions/{id}/passkey":  {"/actions/$action/passkey", `{"digest":"$digest","question":"$question"}`, [6]int{401, 404, 409, 403, 403, 403}},
+	"POST /actions/{id}/decision": {"/actions/$action/decision", `{"decision":"approve","digest":"$digest","question":"$question","reason":""}`, [6]int{401, 404, 200, 403, 403, 403}},
 	// The operator's: for those who manage the org.
 	"GET /proposals/{id}":              {"/proposals/$proposal", "", [6]int{303, 404, 404, 404, 200, 200}},
 	"POST /proposals/{id}/passkey":     {"/proposals/$proposal/passkey", `{"digest":"$pdigest"}`, [6]int{401, 404, 404, 404, 409, 409}}, // none has a passkey
@@ -144,7 +145,7 @@ func (s *site) prepare(mine *visitor, pattern string, r row, n int) (path, body 
 	}
 	th := s.things(mine)
 	names := []string{
-		"$action", string(th.held.Action.ID), "$digest", th.held.Action.Effect.String(), "$con", string(th.con.ID), "$agent", string(th.agent.ID),
+		"$action", string(th.held.Action.ID), "$digest", th.held.Action.Effect.String(), "$question", questionOf(th.held), "$con", string(th.con.ID), "$agent", string(th.agent.ID),
 		"$grant", string(th.grant.ID), "$public", publicKey, "$n", strings.Repeat("x", n%50+1) + string(rune('a'+n/50)),
 	}
 	if strings.Contains(r.path, "$proposal") {

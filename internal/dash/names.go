@@ -21,13 +21,13 @@ type names struct {
 	s      *Server
 	ctx    context.Context //nolint:containedctx // a names lives for one request and is passed nowhere
 	people map[id.User]string
-	agents map[id.Agent]AgentRef
+	agents map[id.Agent]*agent.Agent
 	conns  map[id.Connection]AccountRef
 	specs  map[string]*provider.Spec
 }
 
 func (s *Server) names(ctx context.Context) *names {
-	return &names{s: s, ctx: ctx, people: map[id.User]string{}, agents: map[id.Agent]AgentRef{}, conns: map[id.Connection]AccountRef{}, specs: map[string]*provider.Spec{}}
+	return &names{s: s, ctx: ctx, people: map[id.User]string{}, agents: map[id.Agent]*agent.Agent{}, conns: map[id.Connection]AccountRef{}, specs: map[string]*provider.Spec{}}
 }
 
 func (n *names) person(u id.User) string {
@@ -42,19 +42,34 @@ func (n *names) person(u id.User) string {
 	return got
 }
 
-func (n *names) agent(a id.Agent) AgentRef {
+func (n *names) agent(a id.Agent) AgentRef { return agentRef(n.bot(a)) }
+
+func (n *names) suspended(a id.Agent) bool { return n.bot(a).Status == agent.Suspended }
+
+// bot is an agent; of one that cannot be found nothing but its id is known.
+func (n *names) bot(a id.Agent) *agent.Agent {
 	got, ok := n.agents[a]
 	if !ok {
-		got = AgentRef{string(a), string(a)}
-		if v, err := n.s.Manage.Agents.Store.Agent(n.ctx, n.s.Org, a); err == nil {
-			got = agentRef(v)
+		v, err := n.s.Manage.Agents.Store.Agent(n.ctx, n.s.Org, a)
+		if err != nil {
+			v = &agent.Agent{ID: a, Name: string(a)}
 		}
-		n.agents[a] = got
+		n.agents[a], got = v, v
 	}
 	return got
 }
 
 func agentRef(a *agent.Agent) AgentRef { return AgentRef{string(a.ID), a.Name} }
+
+// forgotten reports whether c is an account at a sandbox of an earlier start:
+// that one knew its tokens, the one of now does not.
+func (n *names) forgotten(c *vault.Connection) bool {
+	known := c.CreatedAt
+	if c.RefreshedAt.After(known) {
+		known = c.RefreshedAt
+	}
+	return c.Provider == n.s.Sandbox && c.Provider != "" && c.Status == vault.Active && known.Before(n.s.started)
+}
 
 // spec is a provider's, or nil when it is configured no more.
 func (n *names) spec(name string) *provider.Spec {

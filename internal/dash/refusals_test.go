@@ -33,7 +33,7 @@ func TestForgeries(t *testing.T) {
 	th := s.things(v)
 	other := s.session(v.who)
 	path := "/actions/" + string(th.held.Action.ID) + "/decision"
-	good := `{"decision":"approve","digest":"` + th.held.Action.Effect.String() + `","reason":""}`
+	good := `{"decision":"approve","digest":"` + th.held.Action.Effect.String() + `","question":"` + questionOf(th.held) + `","reason":""}`
 	for _, c := range []struct {
 		name   string
 		change func(http.Header)
@@ -66,7 +66,10 @@ func TestForgeries(t *testing.T) {
 		{"nothing", nil, "", 400, "bad_json"},
 		{"large", nil, `{"reason":"` + strings.Repeat("a", 300<<10) + `"}`, 413, "body_too_large"},
 		{"digest of something else", nil, strings.ReplaceAll(good, th.held.Action.Effect.String(), strings.Repeat("ab", 32)), 409, "approval_stale"},
-		{"no digest", nil, `{"decision":"approve","digest":"","reason":""}`, 400, "bad_json"},
+		{"no digest", nil, strings.ReplaceAll(good, th.held.Action.Effect.String(), ""), 400, "bad_json"},
+		{"no question", nil, `{"decision":"approve","digest":"` + th.held.Action.Effect.String() + `","reason":""}`, 400, "bad_json"},
+		{"another question", nil, strings.ReplaceAll(good, questionOf(th.held), strings.Repeat("cd", 32)), 409, "question_changed"},
+		{"another question, denied", nil, strings.ReplaceAll(strings.ReplaceAll(good, questionOf(th.held), strings.Repeat("cd", 32)), "approve", "deny"), 409, "question_changed"},
 		{"maybe", nil, strings.ReplaceAll(good, "approve", "maybe"), 400, "bad_decision"},
 	} {
 		h := v.headers()

@@ -89,10 +89,10 @@ func (r *Renderer) InboxList(w io.Writer, v InboxPage) error { return r.part(w, 
 // Action renders one action.
 func (r *Renderer) Action(w io.Writer, v ActionPage) error { return r.page(w, "action", v) }
 
-// ActionStatus renders the part of an action's page that changes with its
-// state, for its updates.
-func (r *Renderer) ActionStatus(w io.Writer, v ActionPage) error {
-	return r.part(w, "action-status", v)
+// ActionLive renders all of an action's page but its frame, for its updates:
+// whatever stands there may depend on where the action is.
+func (r *Renderer) ActionLive(w io.Writer, v ActionPage) error {
+	return r.part(w, "action-live", v)
 }
 
 // Connections renders the connected accounts.

@@ -40,7 +40,7 @@ func corpus(t *testing.T) []hostile {
 // our own that choose a class or an icon, and tokens that we made.
 var fixed = map[string]bool{
 	"Section": true, "Tone": true, "Level": true, "Risk": true, "State": true, "Status": true, "Effect": true, "Profile": true, "Mode": true,
-	"Scheme": true, "CSRF": true, "SHA256": true, "Form": true, "Kind": true, "Dump": true, "Decision": true, "ID": true, "ConnectionID": true, "ObjectID": true,
+	"Scheme": true, "CSRF": true, "SHA256": true, "Form": true, "Kind": true, "Dump": true, "Decision": true, "ID": true, "ConnectionID": true, "ObjectID": true, "Question": true, "Spec": true,
 }
 
 // poison replaces every other string inside v, however deep, by s. A body is
@@ -110,10 +110,14 @@ func pages(r *dash.Renderer, s string) map[string]func(io.Writer) error {
 		"agent":        func(w io.Writer) error { return r.Agent(w, poisoned(agentPage(), s)) },
 		"activity":     func(w io.Writer) error { return r.Activity(w, poisoned(activity(), s)) },
 		"policy":       func(w io.Writer) error { return r.Policy(w, poisoned(policyPage(), s)) },
-		"device":       func(w io.Writer) error { return r.Device(w, poisoned(dash.DevicePage{Scopes: []string{""}}, s)) },
-		"proposal":     func(w io.Writer) error { return r.Proposal(w, poisoned(proposalPage(), s)) },
-		"proposed":     func(w io.Writer) error { return r.Proposal(w, poisoned(proposalDone(), s)) },
-		"error":        func(w io.Writer) error { return r.Error(w, poisoned(dash.ErrorPage{}, s)) },
+		"device": func(w io.Writer) error {
+			v := poisoned(dash.DevicePage{Scopes: []string{""}}, s)
+			v.Code = "BCDF-GHJK" // one that we made, of letters that we chose
+			return r.Device(w, v)
+		},
+		"proposal": func(w io.Writer) error { return r.Proposal(w, poisoned(proposalPage(), s)) },
+		"proposed": func(w io.Writer) error { return r.Proposal(w, poisoned(proposalDone(), s)) },
+		"error":    func(w io.Writer) error { return r.Error(w, poisoned(dash.ErrorPage{}, s)) },
 	}
 }
 

@@ -1,6 +1,8 @@
 package dash
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/valetkey/valetkey/internal/audit"
@@ -27,13 +29,13 @@ var tellings = map[string]telling{
 	"action.revoked":   {"Stopped before it was sent: {what}, as {account} ({why})", "bad"},
 	"action.reasked":   {"Asked again, because the rules ask for more: {what}, as {account}", "ask"},
 	"action.retried":   {"Tried again, because nothing had left: {what}, as {account}", ""},
-	"action.refused":   {"A request of {who} was refused ({reason})", "bad"},
+	"action.refused":   {"A request of {who} was refused before anything was sent ({reason})", "bad"},
 
-	"approval.opened":    {"A person is asked", "ask"},
-	"approval.granted":   {"{who} gave approval after {seconds} s", "good"},
-	"approval.denied":    {"{who} refused after {seconds} s", "bad"},
-	"approval.spent":     {"The approval was used up", ""},
-	"approval.expired":   {"The approval expired", ""},
+	"approval.opened":    {"A person is asked {level}", "ask"},
+	"approval.granted":   {"{who} answered yes, {seconds} s after the question", "good"},
+	"approval.denied":    {"{who} answered no, {seconds} s after the question", "bad"},
+	"approval.spent":     {"The yes was used up: it counts once", ""},
+	"approval.expired":   {"The question, or the yes to it, ran out of time", ""},
 	"approval.withdrawn": {"The question was withdrawn ({why})", ""},
 	"approval.refused":   {"An answer of {who} was refused ({reason})", "bad"},
 
@@ -49,8 +51,9 @@ var tellings = map[string]telling{
 	"token.revoked":        {"{who} gave back an access token", ""},
 	"token.revoke_unknown": {"{who} gave back a token that is not its own", ""},
 	"token.vended":         {"{who} was given a token of {account}", ""},
-	"token.refused":        {"A login of {who} was refused ({reason})", "bad"},
-	"exchange.refused":     {"{who} was refused a token ({reason})", "bad"},
+	"token.refused":        {"{who} was refused an access token for this server ({reason})", "bad"},
+	"exchange.refused":     {"{who} was refused a token of an account ({reason})", "bad"},
+	"api.refused":          {"A request of {who} to the API was refused ({reason})", "bad"},
 
 	"user.created":      {"{who} added {it}", ""},
 	"user.link_created": {"{who} made an enrolment link for {it}", ""},
@@ -59,10 +62,13 @@ var tellings = map[string]telling{
 	"user.resumed":      {"{who} let {it} back in", "good"},
 
 	"passkey.enrolled":        {"{who} added a passkey", ""},
+	"passkey.removed":         {"{who} removed a passkey", ""},
+	"passkey.refused":         {"{who} could not remove a passkey ({reason})", "bad"},
 	"passkey.asserted":        {"{who} used a passkey", ""},
 	"passkey.clone_suspected": {"A passkey answered out of order: there may be a copy of it", "bad"},
 	"session.opened":          {"{who} logged in", ""},
-	"session.confirmed":       {"{who} confirmed to be present", ""},
+	"session.confirmed":       {"{who} proved to be present, with a passkey", ""},
+	"operator.looked":         {"{who} looked at {looked}, on the server's machine", ""},
 	"session.closed":          {"{who} logged out", ""},
 	"login.refused":           {"A login was refused ({reason})", "bad"},
 	"enrolment.refused":       {"An enrolment was refused ({reason})", "bad"},
@@ -74,16 +80,19 @@ var tellings = map[string]telling{
 	"device.refused":          {"A code for a terminal was refused ({reason})", "bad"},
 	"refusals.counted":        {"{count} more requests of unknown callers were refused", "bad"},
 
-	"connection.begun":           {"{who} went to {provider} to connect an account", ""},
-	"connection.probing":         {"{who} pasted a token of {provider}, which is looked at", ""},
-	"connection.created":         {"{who} connected {it}", "good"},
-	"connection.renewed":         {"{who} renewed {it}", "good"},
-	"connection.refresh_started": {"The tokens of {it} are renewed", ""},
-	"connection.refreshed":       {"The tokens of {it} were renewed", ""},
-	"connection.refresh_failed":  {"The tokens of {it} could not be renewed", "bad"},
-	"connection.needs_reauth":    {"{it} needs a new login", "bad"},
-	"connection.revoked":         {"{who} disconnected {it}", "bad"},
-	"connection.ended":           {"The tokens of {it} were destroyed here", ""},
+	"connection.begun":               {"{who} went to {provider} to connect an account", ""},
+	"connection.probing":             {"{who} pasted a token of {provider}, which is looked at", ""},
+	"connection.completing":          {"{who} came back from {provider}, whose tokens are fetched", ""},
+	"connection.failed":              {"{provider} gave tokens to {who}, but nothing was connected ({reason})", "bad"},
+	"connection.created":             {"{who} connected {it}", "good"},
+	"connection.renewed":             {"{who} renewed {it}", "good"},
+	"connection.refresh_started":     {"The tokens of {it} are renewed", ""},
+	"connection.refreshed":           {"The tokens of {it} were renewed", ""},
+	"connection.refresh_failed":      {"The tokens of {it} could not be renewed", "bad"},
+	"connection.needs_reauth":        {"{it} needs a new login", "bad"},
+	"connection.revoked":             {"{who} disconnected {it}", "bad"},
+	"connection.ended":               {"The tokens of {it} were destroyed here", ""},
+	"connection.late_tokens_revoked": {"Tokens of {it} that came after its end were given back", ""},
 
 	"grant.created":   {"{who} lets {agent} use {account}", "good"},
 	"grant.revoked":   {"{who} no longer lets {agent} use {account}", "bad"},
@@ -102,7 +111,10 @@ var tellings = map[string]telling{
 
 // eventView tells an event to a person.
 func eventView(n *names, e audit.Event) Event {
-	v := Event{Seq: e.Seq, At: e.At, Verb: e.Verb, Actor: n.actor(e.Actor), Object: n.object(e.Object)}
+	v := Event{Seq: e.Seq, At: e.At, Verb: e.Verb, Actor: n.actor(e.Actor), Object: n.object(e.Object), Effect: e.Data["effect"] != ""}
+	for _, name := range slices.Sorted(maps.Keys(e.Data)) {
+		v.Data = append(v.Data, Field{name, e.Data[name]})
+	}
 	// Only what was held has a page: of what ran at once the log is all there is.
 	if strings.HasPrefix(e.Object, "act_") && e.Data["approval"] != "" {
 		v.ObjectID = e.Object
@@ -146,14 +158,37 @@ func filled(n *names, e audit.Event, v Event, word string) string {
 			return "everything"
 		}
 		return n.object(e.Data["target"])
-	case "why":
-		return plainWhy(e.Data["why"])
+	case "why", "reason":
+		return plainWhy(e.Data[word])
+	case "level":
+		if e.Data["level"] == "2" {
+			return "for a touch of the passkey"
+		}
+		return "for a yes or no"
+	case "looked":
+		return lookedAt(e.Data["route"])
 	case "status":
 		if e.Verb == "action.failed" && e.Data["status"] != "" {
 			return "HTTP " + e.Data["status"] + " "
 		}
 	}
 	return e.Data[word]
+}
+
+// lookedAt says what a route of the API shows: "GET /v1/admin/agents/{agent}" is
+// one of the agents.
+func lookedAt(route string) string {
+	_, path, _ := strings.Cut(route, " ")
+	path = strings.TrimPrefix(strings.TrimPrefix(path, "/v1/"), "admin/")
+	what, rest, _ := strings.Cut(path, "/")
+	what = strings.ReplaceAll(what, "-", " ")
+	switch {
+	case what == "":
+		return "something"
+	case strings.HasPrefix(rest, "{"):
+		return "one of the " + what
+	}
+	return "the " + what
 }
 
 // lower begins a title with a small letter, unless it begins with a name.

@@ -18,11 +18,12 @@ import (
 	"github.com/valetkey/valetkey/internal/user"
 )
 
-// Server answers the pages. All fields must be set, except Sandbox.
+// Server answers the pages. All fields must be set, except Sandbox and Program.
 type Server struct {
 	Org       id.Org
 	PublicURL string // how browsers reach us, with its trailing slash
 	Sandbox   string // the provider that is the built-in sandbox, or ""
+	Program   string // how a shell starts valetkey, if not as it started this one
 
 	Pages    *Renderer
 	Users    *user.Service
@@ -44,8 +45,9 @@ type Server struct {
 	Leaving <-chan struct{}
 	Log     *slog.Logger
 
-	base   *url.URL
-	origin http.CrossOriginProtection
+	base    *url.URL
+	started time.Time // the sandbox remembers nothing from before
+	origin  http.CrossOriginProtection
 }
 
 // Query selects events: newest first, before a sequence number, optionally
@@ -65,7 +67,7 @@ func (s *Server) Handler() http.Handler {
 	if err != nil {
 		panic("dash: the public URL was not checked: " + err.Error())
 	}
-	s.base = base
+	s.base, s.started = base, time.Now()
 	// Browsers that send no Sec-Fetch-Site are judged by Origin; behind a proxy
 	// the Host that we see may not be the one they know.
 	if err := s.origin.AddTrustedOrigin(base.Scheme + "://" + base.Host); err != nil {
@@ -102,6 +104,7 @@ func (s *Server) routes() []route {
 		{"POST /passkey/confirm/begin", post(s, person, s.beginConfirm)},
 		{"POST /logout", post(s, person, s.logout)},
 		{"GET /device", s.page(person, s.device)},
+		{"POST /device/{code}/passkey", post(s, person, s.beginDevice)},
 		{"POST /device/decision", post(s, person, s.decideDevice)},
 
 		// What waits.
@@ -109,7 +112,7 @@ func (s *Server) routes() []route {
 		{"GET /inbox/list", s.part(person, s.inboxList)},
 		{"GET /events/inbox", s.stream(s.inboxEvents)},
 		{"GET /actions/{id}", s.page(person, s.action)},
-		{"GET /actions/{id}/status", s.part(person, s.actionStatus)},
+		{"GET /actions/{id}/status", s.part(person, s.actionLive)},
 		{"POST /actions/{id}/passkey", post(s, person, s.beginDecision)},
 		{"POST /actions/{id}/decision", post(s, person, s.decide)},
 		{"GET /proposals/{id}", s.page(person, s.proposal)},

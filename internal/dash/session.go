@@ -40,10 +40,18 @@ func (s *Server) cookieName(what string) string {
 
 // setCookie sends a cookie to the browser; life zero means until it closes,
 // negative that it ends.
+//
+// Who follows a link to us from a mail has to arrive logged in, and the form
+// token has to be on the page that opens, so the first two are Lax: browsers send
+// them with a visit from elsewhere, and never with a POST from elsewhere, which
+// every change is. What a passkey signed only ever comes from a page of ours.
 func (s *Server) setCookie(h http.Header, what string, value secret.Text, life time.Duration) {
 	c := &http.Cookie{
 		Name: s.cookieName(what), Value: value.Reveal(), Path: "/", HttpOnly: true,
 		Secure: s.base.Scheme == "https", SameSite: http.SameSiteLaxMode, MaxAge: int(life / time.Second),
+	}
+	if what == cookieCeremony {
+		c.SameSite = http.SameSiteStrictMode
 	}
 	h.Add("Set-Cookie", c.String())
 }
@@ -94,6 +102,25 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, byItself bool) (*c
 	return c, nil
 }
 
+// again looks once more who asks, after a body that took its time to arrive:
+// whoever was logged out or suspended meanwhile changes nothing with it.
+func (s *Server) again(c *call) error {
+	if !c.known() {
+		return nil
+	}
+	c.now = time.Now()
+	was := c.who.Session
+	var err error
+	if c.who, err = s.look(c.http.Context(), c.bearer, c.now); err != nil {
+		return err
+	}
+	if c.who.Session != was { // never: a bearer is one session's
+		c.who = user.Principal{}
+		return user.ErrLogin
+	}
+	return nil
+}
+
 // look is [user.Service.Authenticate] without its trace: it says whose session
 // bearer is and leaves the moment of its last use as it stands.
 func (s *Server) look(ctx context.Context, bearer secret.Text, now time.Time) (user.Principal, error) {
@@ -105,7 +132,7 @@ func (s *Server) look(ctx context.Context, bearer secret.Text, now time.Time) (u
 	if v.Org != s.Org || v.Kind != user.Browser || !v.Live(now) || u.Status != user.Active {
 		return user.Principal{}, user.ErrLogin
 	}
-	return user.Principal{Org: v.Org, User: u.ID, Name: u.Name, Role: u.Role, Session: v.ID, Kind: v.Kind, AuthAt: v.AuthAt}, nil
+	return user.Principal{Org: v.Org, User: u.ID, Name: u.Name, Role: u.Role, Session: v.ID, Kind: v.Kind, Label: v.Label, AuthAt: v.AuthAt}, nil
 }
 
 // known reports whether somebody is logged in.

@@ -2,6 +2,7 @@ package dash_test
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	virtual "github.com/descope/virtualwebauthn"
 
 	"github.com/valetkey/valetkey/internal/agent"
+	"github.com/valetkey/valetkey/internal/approval"
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/broker"
 	"github.com/valetkey/valetkey/internal/dash"
@@ -163,7 +165,11 @@ func (v *visitor) do(method, path string, header http.Header, body io.Reader) an
 		v.t.Fatal(err)
 	}
 	for _, c := range res.Cookies() {
-		if !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" {
+		site := http.SameSiteLaxMode
+		if strings.HasSuffix(c.Name, "-ceremony") {
+			site = http.SameSiteStrictMode
+		}
+		if !c.HttpOnly || c.SameSite != site || c.Path != "/" {
 			v.t.Errorf("%s %s sets a loose cookie: %s", method, path, c.Name)
 		}
 		if c.MaxAge < 0 {
@@ -258,6 +264,12 @@ func (s *site) submit(a *agent.Agent, ask broker.Ask) broker.Outcome {
 		s.t.Fatal(err)
 	}
 	return out
+}
+
+// questionOf is what the page of a held action asks: its decision digest.
+func questionOf(o broker.Outcome) string {
+	d := o.Approval.Digest(approval.Yes)
+	return hex.EncodeToString(d[:])
 }
 
 // size is how many events the log has.

@@ -53,7 +53,7 @@ func TestAssets(t *testing.T) {
 
 // Our scripts never build code or markup from text.
 func TestScriptsUseNoSinks(t *testing.T) {
-	for _, name := range []string{"forms.js", "live.js", "passkey.js", "trusted.js"} {
+	for _, name := range []string{"forms.js", "pick.js", "live.js", "passkey.js", "trusted.js"} {
 		src, err := os.ReadFile("static/" + name)
 		if err != nil {
 			t.Fatal(err)

@@ -70,6 +70,7 @@ func TestStory(t *testing.T) {
 	for what, sent := range map[string]map[string]any{
 		"resources_missing":   {"resources": " \n"},
 		"resources_ambiguous": {"resources": "octo/api", "everything": "yes"},
+		"bad_resource":        {"resources": "octo"},
 	} {
 		sent["connection"], sent["operations"], sent["expires"], sent["mode"] = cons[0].ID, []string{"*"}, "24h", "broker"
 		if got := v.post(at+"/grants", sent); got.code != http.StatusBadRequest || got.reason() != what {
@@ -93,10 +94,10 @@ func TestStory(t *testing.T) {
 		}
 	}
 	stale := strings.Repeat("0", 64)
-	if got := v.post(path+"/decision", map[string]string{"decision": "approve", "digest": stale, "reason": ""}); got.code != http.StatusConflict || got.reason() != "approval_stale" {
+	if got := v.post(path+"/decision", map[string]string{"decision": "approve", "digest": stale, "question": questionOf(held), "reason": ""}); got.code != http.StatusConflict || got.reason() != "approval_stale" {
 		t.Errorf("stale digest: %d %s", got.code, got.reason())
 	}
-	v.must(path+"/decision", map[string]string{"decision": "approve", "digest": held.Action.Effect.String(), "reason": ""})
+	v.must(path+"/decision", map[string]string{"decision": "approve", "digest": held.Action.Effect.String(), "question": questionOf(held), "reason": ""})
 	await(t, s, held)
 	done := v.get(path).body
 	for _, want := range []string{"HTTP 201", "by Mira Koch", "accepted the request"} {
@@ -107,7 +108,7 @@ func TestStory(t *testing.T) {
 	if n := s.Sandbox.Count("POST", "/repos/octo/api/issues/1/comments"); n != 1 {
 		t.Errorf("%d comments upstream", n)
 	}
-	if got := v.post(path+"/decision", map[string]string{"decision": "deny", "digest": held.Action.Effect.String(), "reason": ""}); got.code != http.StatusConflict {
+	if got := v.post(path+"/decision", map[string]string{"decision": "deny", "digest": held.Action.Effect.String(), "question": questionOf(held), "reason": ""}); got.code != http.StatusConflict {
 		t.Errorf("decided twice: %d", got.code)
 	}
 
@@ -118,20 +119,20 @@ func TestStory(t *testing.T) {
 	one, two := remove("one"), remove("two")
 	first, second := "/actions/"+string(one.Action.ID), "/actions/"+string(two.Action.ID)
 	digest := one.Action.Effect.String()
-	if got := v.post(first+"/decision", map[string]string{"decision": "approve", "digest": digest, "reason": ""}); got.reason() != "presence_required" {
+	if got := v.post(first+"/decision", map[string]string{"decision": "approve", "digest": digest, "question": questionOf(one), "reason": ""}); got.reason() != "presence_required" {
 		t.Errorf("critical without passkey: %d %s", got.code, got.reason())
 	}
-	assertion := v.assert(k, first+"/passkey", map[string]string{"digest": digest})
-	if got := v.post(second+"/decision", map[string]any{"decision": "approve", "digest": digest, "reason": "", "assertion": assertion}); got.reason() != "presence_required" {
+	assertion := v.assert(k, first+"/passkey", map[string]string{"digest": digest, "question": questionOf(one)})
+	if got := v.post(second+"/decision", map[string]any{"decision": "approve", "digest": digest, "question": questionOf(two), "reason": "", "assertion": assertion}); got.reason() != "presence_required" {
 		t.Errorf("the answer to another approval: %d %s", got.code, got.body)
 	}
-	assertion = v.assert(k, first+"/passkey", map[string]string{"digest": digest})
-	v.must(first+"/decision", map[string]any{"decision": "approve", "digest": digest, "reason": "", "assertion": assertion})
+	assertion = v.assert(k, first+"/passkey", map[string]string{"digest": digest, "question": questionOf(one)})
+	v.must(first+"/decision", map[string]any{"decision": "approve", "digest": digest, "question": questionOf(one), "reason": "", "assertion": assertion})
 	await(t, s, one)
 	if got := v.get(first).body; !strings.Contains(got, "with passkey") {
 		t.Error("the page does not say that the passkey was used")
 	}
-	v.must(second+"/decision", map[string]any{"decision": "deny", "digest": digest, "reason": "Not this one."})
+	v.must(second+"/decision", map[string]any{"decision": "deny", "digest": digest, "question": questionOf(two), "reason": "Not this one."})
 	if got := v.get(second).body; !strings.Contains(got, "Not this one.") {
 		t.Error("the reason is not shown")
 	}

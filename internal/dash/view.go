@@ -9,6 +9,7 @@ type Chrome struct {
 	Section string // the entry of the navigation: "inbox", "activity", "connections", "agents", "policy"; "" outside
 	User    string // display name; "" when nobody is logged in
 	Role    string
+	Program string   // how a terminal of the reader starts valetkey: a name, or where it lies
 	CSRF    string   // the session's token, sent back by every form
 	Waiting int      // actions waiting for this person
 	Frozen  *Freeze  // everything is stopped

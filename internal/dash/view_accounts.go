@@ -11,14 +11,17 @@ type ConnectionsPage struct {
 
 // Provider is something that can be connected.
 type Provider struct {
-	ID         string
-	Name       string
-	OAuth      bool   // the operator configured a client
-	Scopes     string // what a login asks for unless the person writes something else; "" where that means nothing
-	Token      bool   // a pasted token is accepted
-	TokenHint  string // what sort of token, and where to make it
-	TokenURL   string // the page of the provider where one is made
-	ConfigHint string // the command that configures the client, when OAuth is false
+	ID        string
+	Name      string
+	OAuth     bool   // the operator configured a client
+	Scopes    string // what a login asks for unless the person writes something else; "" where that means nothing
+	Token     bool   // a pasted token is accepted
+	TokenHint string // what sort of token, and where to make it
+	TokenURL  string // the page of the provider where one is made
+	// TokenRights are what it must be allowed, by the sort of token.
+	TokenRights []Field
+	SetUp       string // the command that configures the client, when OAuth is false
+	Callback    string // the address to register at the provider for it
 }
 
 // Connection is one connected account.
@@ -30,7 +33,10 @@ type Connection struct {
 	Via     string // "OAuth App", "pasted token", "sandbox"
 	Agents  []AgentRef
 	Note    string // why it needs attention
-	Owner   string // whose it is, when it is not the reader's
+	// Forgotten says that it belongs to a sandbox that was started again since.
+	Forgotten bool
+	Spec      string // which catalogue its operations are in
+	Owner     string // whose it is, when it is not the reader's
 	// Mine and CanReconnect choose which buttons are offered.
 	Mine, CanReconnect bool
 	CreatedAt          time.Time

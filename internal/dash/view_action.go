@@ -23,6 +23,8 @@ type ActionPage struct {
 	Impact    []string
 	Amount    *Amount
 	Digest    string // effect digest, hex
+	InLog     string // how the log names the effect: the same, salted
+	Question  string // decision digest of the open approval, hex: what an answer answers
 
 	// AgentText is what the agent says about it. It is shown apart from our
 	// facts and counts for nothing.
@@ -32,6 +34,11 @@ type ActionPage struct {
 	ExpiresAt  time.Time
 	Repeats    int
 
+	// AskedAgainAt is when the rules changed and the answer of before counted no
+	// more; zero if they did not.
+	AskedAgainAt time.Time
+
+	Halted    string // a sentence: what keeps it from running whatever is answered
 	StepUp    bool   // approving needs a passkey
 	CanDecide bool   // this person may decide, and it is still open
 	WhyNot    string // why this person may not, in one sentence
@@ -42,6 +49,19 @@ type ActionPage struct {
 
 // Open reports whether the action still waits for a decision.
 func (a ActionPage) Open() bool { return a.State == "pending" }
+
+// Have is a word that changes whenever the page does. The page sends back the
+// one it has, so that what is the same is not swapped under somebody's hands.
+func (a ActionPage) Have() string {
+	have := a.State + "-" + a.Question
+	if a.Halted != "" {
+		have += "-stopped"
+	}
+	if !a.CanDecide {
+		have += "-looking"
+	}
+	return have
+}
 
 // Tense says how the page speaks of the request: "will" while it waits or is
 // on its way, "was" once it left, "would" when it never did.

@@ -19,10 +19,11 @@ type AgentRow struct {
 	LastSeenAt time.Time
 }
 
-// AgentForm is what a person typed into the form, kept when it is refused.
+// AgentForm is what stands in the form. A key is never put back into it:
+// somebody may have pasted the private half.
 type AgentForm struct {
-	Name, PublicKey, Profile, Sources string
-	Error                             string
+	Name, Profile, Sources string
+	Error                  string
 }
 
 // AgentPage shows one agent: its keys, from where it may come, what it may do.
@@ -30,6 +31,7 @@ type AgentPage struct {
 	Chrome
 	Agent       AgentRef
 	State       string
+	CanResume   bool // resuming it is what would let it go on
 	Profile     string
 	Note        string
 	Owner       string
@@ -65,9 +67,16 @@ type Grant struct {
 	ExpiresAt  time.Time
 }
 
-// OperationGroup is the operations of one provider.
+// OperationGroup is the operations of one catalogue, by area.
 type OperationGroup struct {
-	Provider   string
+	Spec  string // which catalogue
+	Areas []Area
+}
+
+// Area is what belongs together in a catalogue: "issues".
+type Area struct {
+	Title      string
+	Pattern    string // covers all of it in a grant: "github.issues.*"
 	Operations []Operation
 }
 

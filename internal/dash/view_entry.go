@@ -12,7 +12,8 @@ type WelcomePage struct {
 
 	PasskeyDone bool
 	PasskeyName string
-	Account     *AccountRef // the connected account; nil until there is one
+	Account     *AccountRef // the connected account; nil until there is one that can be used
+	Lost        *Connection // one that has to be connected again
 	Providers   []Provider
 	Agent       *AgentRef // the first agent that was registered
 	AgentCalled bool      // it has made an authenticated request
@@ -42,7 +43,7 @@ func (w WelcomePage) State() string {
 		}
 		return "0"
 	}
-	state := mark(w.PasskeyDone) + mark(w.Account != nil) + mark(w.Agent != nil) + mark(w.AgentCalled) + "-" + w.Decision
+	state := mark(w.PasskeyDone) + mark(w.Account != nil) + mark(w.Agent != nil) + mark(w.AgentCalled) + mark(w.Lost != nil) + "-" + w.Decision
 	if w.Asked != nil {
 		state += "-" + w.Asked.ID
 	}
@@ -82,6 +83,7 @@ type DevicePage struct {
 	Code      string // as shown in the terminal; "" asks for it
 	Client    string
 	Source    string // address of the terminal
+	Digest    string // hex; what the passkey signs to let it in
 	Scopes    []string
 	ExpiresAt time.Time
 	State     string // "", "approved", "denied", "unknown"
@@ -94,4 +96,5 @@ type ErrorPage struct {
 	Reason string // stable, machine-readable
 	Detail string
 	Hint   string // what was tried, or a command
+	Next   string // what the way to the start is called
 }

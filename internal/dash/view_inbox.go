@@ -13,6 +13,7 @@ type InboxPage struct {
 	Others []Decided
 	// HasAgents and HasConnections choose what an empty inbox teaches.
 	HasAgents, HasConnections bool
+	Example                   string // a command by which an agent would ask
 }
 
 // Card is one action that waits.
@@ -27,7 +28,8 @@ type Card struct {
 	Path       string // decoded
 	Risk       Risk
 	Amount     *Amount
-	StepUp     bool // needs a passkey
+	StepUp     bool   // needs a passkey
+	Halted     string // a sentence: what keeps it from running whatever is answered
 	ProposedAt time.Time
 	ExpiresAt  time.Time
 	Repeats    int // identical requests folded into this one, beyond the first

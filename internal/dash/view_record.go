@@ -26,6 +26,8 @@ type Event struct {
 	Object   string
 	ObjectID string // "act_…": the page links to it when it is an action
 	Sentence string // what happened, in plain words
+	Data     []Field
+	Effect   bool   // Data names a request by its salted hash
 	Tone     string // "good", "bad", "ask", "" for the ordinary
 }
 

@@ -2,14 +2,15 @@
 //
 // Domain code returns a [*Error] where the caller should learn what happened
 // and what to do next; every other error is internal, logged once at the edge
-// and shown as "internal". The package knows no protocol: each edge has one
+// and shown as "internal". The package renders nothing: each edge has one
 // renderer that turns a Kind into its own words (OAuth error, problem+json,
-// HTML, exit code).
+// HTML, exit code). The HTTP status of a kind is the same for all who speak
+// plain HTTP, so that one table is here.
 package fault
 
 import "errors"
 
-// Kind says what sort of failure it is. Edges map it to their status codes.
+// Kind says what sort of failure it is; see [Kind.Status].
 type Kind int
 
 // The kinds. Internal is the zero value: forgetting to choose hides, never

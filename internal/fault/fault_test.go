@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"testing"
 
 	"github.com/valetkey/valetkey/internal/fault"
@@ -64,5 +65,20 @@ func TestBecauseLeavesTheSentinel(t *testing.T) {
 func TestZeroKindIsInternal(t *testing.T) {
 	if (&fault.Error{Reason: "x"}).Kind != fault.Internal {
 		t.Error("the zero kind is not Internal")
+	}
+}
+
+// Every kind has a status, and what is not a kind is our own failure.
+func TestStatus(t *testing.T) {
+	for kind, want := range map[fault.Kind]int{
+		fault.Internal: http.StatusInternalServerError, fault.Invalid: http.StatusBadRequest, fault.Unauthenticated: http.StatusUnauthorized,
+		fault.Forbidden: http.StatusForbidden, fault.NotFound: http.StatusNotFound, fault.Conflict: http.StatusConflict,
+		fault.TooLarge: http.StatusRequestEntityTooLarge, fault.TooMany: http.StatusTooManyRequests,
+		fault.Unavailable: http.StatusServiceUnavailable, fault.Upstream: http.StatusBadGateway,
+		fault.Upstream + 1: http.StatusInternalServerError, -1: http.StatusInternalServerError,
+	} {
+		if got := kind.Status(); got != want {
+			t.Errorf("kind %d: %d, want %d", kind, got, want)
+		}
 	}
 }

@@ -5,6 +5,9 @@
 // first, then in a journal outside the database, then in the database with its
 // event; a failure of the last two is reported and never undoes the first.
 // Lifting one is the opposite: it needs the database, and a person.
+//
+// Of one target there is one freeze in force: who freezes what is frozen gets
+// the freeze that is there, and one lifting ends it.
 package freeze
 
 import (
@@ -46,7 +49,9 @@ type Freeze struct {
 
 // Store keeps freezes; each change commits with its events.
 type Store interface {
-	CreateFreeze(ctx context.Context, f *Freeze, events []audit.Event) error
+	// CreateFreeze stores f, unless a freeze of the same target is in force: then
+	// nothing is stored or recorded. It returns the one that is in force after it.
+	CreateFreeze(ctx context.Context, f *Freeze, events []audit.Event) (*Freeze, error)
 	ActiveFreezes(ctx context.Context, org id.Org) ([]*Freeze, error)
 	UpdateFreeze(ctx context.Context, org id.Org, f id.Freeze, change func(*Freeze) ([]audit.Event, error)) error
 }
@@ -56,6 +61,7 @@ var (
 	// ErrFrozen refuses everything that is frozen.
 	ErrFrozen = fault.New(fault.Forbidden, "frozen", "This was frozen by a person; nothing happens until an owner lifts the freeze.")
 	ErrLifted = fault.New(fault.Conflict, "not_frozen", "This freeze was lifted already.")
+	ErrThawed = fault.New(fault.Conflict, "not_frozen", "This is not frozen; 'valetkey freeze list' shows what is.")
 )
 
 // Switch is the set of freezes in force. It is safe for concurrent use.
@@ -67,13 +73,24 @@ type Switch struct {
 	// can be cancelled.
 	Thrown func(Freeze)
 
+	writing sync.Mutex // held by who writes a change down; what holds, holds without it
+
 	mu        sync.RWMutex
 	active    map[id.Freeze]Freeze
-	unwritten map[id.Freeze]bool // in force, and not in the database as far as we know
-	journaled int64              // number of the newest of our journal entries
-	moves     int                // counts changes of the sets above
-	epoch     int64              // of the authority that active was read under, see Sync
+	unwritten map[id.Freeze]progress // in force, and not in the database as far as we know
+	journaled int64                  // number of the newest of our journal entries
+	moves     int                    // counts changes of the sets above
+	epoch     int64                  // of the authority that active was read under, see Sync
 }
+
+// progress is how far a freeze in force has come on its way to the database.
+type progress int
+
+const (
+	written progress = iota
+	thrown           // somebody is about to write it
+	owed             // that failed; the journal has it, or nothing but memory
+)
 
 // journalKind marks our entries in the journal.
 const journalKind = "freeze"
@@ -96,7 +113,7 @@ func (s *Switch) Load(ctx context.Context, org id.Org) error {
 		}
 		f := fromEntry(entry)
 		s.hold(f)
-		err := s.Store.CreateFreeze(ctx, &f, []audit.Event{f.event("freeze.replayed", f.By, f.At)})
+		_, err := s.Store.CreateFreeze(ctx, &f, []audit.Event{f.event("freeze.replayed", f.By, f.At)})
 		if err != nil && fault.From(err).Reason != "exists" {
 			return fmt.Errorf("replay freeze %s: %w", f.ID, err)
 		}
@@ -124,8 +141,9 @@ func (f *Freeze) entry() map[string]string {
 	}
 }
 
-// Throw freezes target from this moment on. The freeze holds even when err is
-// not nil: the error says what could not be written down.
+// Throw freezes target from this moment on, and returns the freeze in force: an
+// older one where the target was frozen already. The freeze holds even when err
+// is not nil: the error says what could not be written down.
 func (s *Switch) Throw(ctx context.Context, org id.Org, kind Kind, target, reason, actor string, now time.Time) (Freeze, error) {
 	switch kind {
 	case Agent, Connection, User:
@@ -142,13 +160,37 @@ func (s *Switch) Throw(ctx context.Context, org id.Org, kind Kind, target, reaso
 	if s.Thrown != nil {
 		s.Thrown(f)
 	}
+	// It holds. What follows is done one by one in this process, so that each
+	// change sees what the one before it made of its target.
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if there, ok := s.standing(ctx, f); ok {
+		s.release(f.ID) // nothing was written of it, so nothing is taken back
+		return there, nil
+	}
+	if late, ok := s.other(f, owed); ok {
+		s.release(f.ID)
+		f = late // it could not be written when it was thrown: now it may
+	}
 	n, journalErr := s.Journal.Append(now, journalKind, f.entry())
 	if journalErr == nil {
 		s.noted(n)
 	}
-	storeErr := s.Store.CreateFreeze(context.WithoutCancel(ctx), &f, []audit.Event{f.event("freeze.thrown", actor, now)})
-	if storeErr == nil {
+	there, storeErr := s.Store.CreateFreeze(context.WithoutCancel(ctx), &f, []audit.Event{f.event("freeze.thrown", f.By, now)})
+	switch {
+	case storeErr != nil:
+		s.owe(f.ID)
+	case there.ID == f.ID:
 		s.written(f.ID)
+	default:
+		// Another replica was faster. Ours holds until theirs is known here.
+		if err := s.Refresh(context.WithoutCancel(ctx), org); err != nil {
+			s.Log.WarnContext(ctx, "freeze of another replica not read yet", slog.String("freeze", string(there.ID)), slog.Any("error", err))
+			s.written(f.ID)
+		} else {
+			s.release(f.ID)
+		}
+		f = *there
 	}
 	s.settle(ctx, now)
 	if err := errors.Join(journalErr, storeErr); err != nil {
@@ -160,11 +202,40 @@ func (s *Switch) Throw(ctx context.Context, org id.Org, kind Kind, target, reaso
 	return f, nil
 }
 
-// settle marks the journal's entries as recorded, unless a freeze is not:
-// then they are replayed at the next start.
+// standing returns the freeze of f's target that was written before f. What is
+// known here may have been lifted elsewhere, so the database is asked; where it
+// does not answer there is none.
+func (s *Switch) standing(ctx context.Context, f Freeze) (Freeze, bool) {
+	if _, ok := s.other(f, written); !ok {
+		return Freeze{}, false
+	}
+	if err := s.Refresh(context.WithoutCancel(ctx), f.Org); err != nil {
+		return Freeze{}, false
+	}
+	return s.other(f, written)
+}
+
+// other finds another freeze of f's target that is in force and that far.
+func (s *Switch) other(f Freeze, far progress) (Freeze, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, g := range s.active {
+		if g.ID != f.ID && g.Org == f.Org && g.Kind == f.Kind && g.Target == f.Target && s.unwritten[g.ID] == far {
+			return g, true
+		}
+	}
+	return Freeze{}, false
+}
+
+// settle marks the journal's entries as recorded, unless one of them could not
+// be: then they are replayed at the next start. Those who are about to write
+// have no entry yet.
 func (s *Switch) settle(ctx context.Context, now time.Time) {
 	s.mu.Lock()
-	n, behind := s.journaled, len(s.unwritten) > 0
+	n, behind := s.journaled, false
+	for _, far := range s.unwritten {
+		behind = behind || far == owed
+	}
 	s.mu.Unlock()
 	if behind || n == 0 {
 		return
@@ -176,11 +247,12 @@ func (s *Switch) settle(ctx context.Context, now time.Time) {
 
 // Lift ends a freeze. Unlike Throw it fails when it cannot be recorded.
 func (s *Switch) Lift(ctx context.Context, org id.Org, f id.Freeze, actor string, now time.Time) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	s.mu.RLock()
-	held := s.active[f]
-	missing := s.unwritten[f]
+	held, missing := s.active[f], s.unwritten[f] != written
 	s.mu.RUnlock()
-	lift := func() error {
+	lift := func(f id.Freeze) error {
 		return s.Store.UpdateFreeze(ctx, org, f, func(f *Freeze) ([]audit.Event, error) {
 			if !f.LiftedAt.IsZero() {
 				return nil, ErrLifted
@@ -189,12 +261,15 @@ func (s *Switch) Lift(ctx context.Context, org id.Org, f id.Freeze, actor string
 			return []audit.Event{f.event("freeze.lifted", actor, now)}, nil
 		})
 	}
-	err := lift()
+	err := lift(f)
 	if missing && fault.From(err).Kind == fault.NotFound {
-		// It was thrown while the database could not be written: write it now.
-		if err = s.Store.CreateFreeze(ctx, &held, []audit.Event{held.event("freeze.replayed", held.By, now)}); err == nil {
+		// It was thrown while the database could not be written: write it now, or
+		// find the one that its target was frozen by already.
+		var there *Freeze
+		if there, err = s.Store.CreateFreeze(ctx, &held, []audit.Event{held.event("freeze.replayed", held.By, now)}); err == nil {
 			s.written(f)
-			err = lift()
+			err = lift(there.ID)
+			defer s.release(there.ID)
 		}
 	}
 	if err != nil && !errors.Is(err, ErrLifted) {
@@ -319,10 +394,16 @@ func (s *Switch) hold(f Freeze) {
 		s.active = map[id.Freeze]Freeze{}
 	}
 	if s.unwritten == nil {
-		s.unwritten = map[id.Freeze]bool{}
+		s.unwritten = map[id.Freeze]progress{}
 	}
-	s.active[f.ID], s.unwritten[f.ID] = f, true
+	s.active[f.ID], s.unwritten[f.ID] = f, thrown
 	s.moves++
+}
+
+func (s *Switch) owe(f id.Freeze) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unwritten[f] = owed
 }
 
 func (s *Switch) noted(n int64) {

@@ -43,16 +43,17 @@ func (k rowKey) Verify(mac []byte, table string, fields ...[]byte) bool {
 // flaky is a store whose disk may be full.
 type flaky struct {
 	freeze.Store
-	full atomic.Bool
+	full  atomic.Bool
+	blind atomic.Bool // it cannot be read either
 	// read, if set, is called between the reading of the freezes and their use.
 	read func()
 }
 
 var errFull = errors.New("disk full")
 
-func (f *flaky) CreateFreeze(ctx context.Context, fr *freeze.Freeze, events []audit.Event) error {
+func (f *flaky) CreateFreeze(ctx context.Context, fr *freeze.Freeze, events []audit.Event) (*freeze.Freeze, error) {
 	if f.full.Load() {
-		return errFull
+		return nil, errFull
 	}
 	return f.Store.CreateFreeze(ctx, fr, events)
 }
@@ -65,6 +66,9 @@ func (f *flaky) UpdateFreeze(ctx context.Context, o id.Org, fr id.Freeze, change
 }
 
 func (f *flaky) ActiveFreezes(ctx context.Context, o id.Org) ([]*freeze.Freeze, error) {
+	if f.blind.Load() {
+		return nil, errFull
+	}
 	got, err := f.Store.ActiveFreezes(ctx, o)
 	if f.read != nil {
 		f.read()
@@ -379,6 +383,139 @@ func TestRefreshIsNotStale(t *testing.T) {
 	}
 }
 
+func (w *world) inForce(want ...id.Freeze) {
+	w.t.Helper()
+	var got []id.Freeze
+	for _, f := range w.sw.Active() {
+		got = append(got, f.ID)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		w.t.Errorf("in force are %v, want %v", got, want)
+	}
+}
+
+// What is frozen already is not frozen again: the answer is the freeze that is
+// there, the log has one, and one lifting ends it.
+func TestThrowTwice(t *testing.T) {
+	w := newWorld(t)
+	first := w.throw(freeze.Agent, "agt_1")
+	other := w.throw(freeze.Agent, "agt_2")
+	user := w.throw(freeze.User, "agt_1") // another kind is another target
+	cut := 0
+	w.sw.Thrown = func(freeze.Freeze) { cut++ }
+	again, err := w.sw.Throw(t.Context(), org, freeze.Agent, "agt_1", "twice", "user:zoe", time.Now().Add(time.Hour))
+	if err != nil || again.ID != first.ID || again.By != "user:mira" || !again.At.Equal(first.At.Truncate(time.Microsecond)) {
+		t.Errorf("%+v, %v, want the first one", again, err)
+	}
+	if cut != 1 {
+		t.Errorf("calls in flight were cut off %d times, want once more", cut)
+	}
+	w.inForce(first.ID, other.ID, user.ID)
+	w.pending(0)
+	if got := w.verbs(first); !slices.Equal(got, []string{"freeze.thrown"}) {
+		t.Errorf("recorded %v", got)
+	}
+	w.lift(first)
+	w.inForce(other.ID, user.ID)
+	// Lifted, it can be frozen again, and that is a new freeze.
+	if third := w.throw(freeze.Agent, "agt_1"); third.ID == first.ID {
+		t.Error("a lifted freeze came back")
+	}
+	w.start()
+	w.frozen(true)
+}
+
+// Another process has frozen it, which this one has not heard of yet; and the
+// other way round, it was lifted there.
+func TestThrowTwiceElsewhere(t *testing.T) {
+	w := newWorld(t)
+	first, err := w.another().Throw(t.Context(), org, freeze.All, "", "", "user:zoe", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again := w.throw(freeze.All, ""); again.ID != first.ID {
+		t.Errorf("a second freeze %s", again.ID)
+	}
+	w.inForce(first.ID)
+	w.pending(0)
+
+	if err := w.another().Lift(t.Context(), org, first.ID, "user:zoe", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	// Here it looks frozen; to freeze it must not be answered with what is over.
+	next := w.throw(freeze.All, "")
+	if next.ID == first.ID {
+		t.Error("answered with a freeze that was lifted")
+	}
+	w.inForce(next.ID)
+	w.start()
+	w.inForce(next.ID)
+}
+
+// Thrown again while the first could not be written, it is one freeze; and it
+// is written as soon as that is possible.
+func TestThrowTwiceWithoutDatabase(t *testing.T) {
+	w := newWorld(t)
+	w.disk.full.Store(true)
+	first := w.throw(freeze.Agent, "agt_1")
+	if again := w.throw(freeze.Agent, "agt_1"); again.ID != first.ID {
+		t.Errorf("a second freeze %s", again.ID)
+	}
+	w.inForce(first.ID)
+	w.disk.full.Store(false)
+	if again := w.throw(freeze.Agent, "agt_1"); again.ID != first.ID {
+		t.Errorf("a second freeze %s", again.ID)
+	}
+	w.pending(0)
+	if got := w.verbs(first); !slices.Equal(got, []string{"freeze.thrown"}) {
+		t.Errorf("recorded %v", got)
+	}
+
+	// The database is lost after the first: the second holds by itself until it
+	// is back, and then either of them can be named to lift both.
+	w.disk.full.Store(true)
+	w.disk.blind.Store(true)
+	second := w.throw(freeze.Agent, "agt_1")
+	if second.ID == first.ID {
+		t.Error("answered without asking the database")
+	}
+	w.disk.full.Store(false)
+	w.disk.blind.Store(false)
+	w.lift(second)
+	w.inForce()
+	w.start()
+	w.inForce()
+}
+
+// However many people freeze one thing at once, it is frozen once, and from the
+// moment that the first of them asked.
+func TestThrowTogether(t *testing.T) {
+	w := newWorld(t)
+	var all sync.WaitGroup
+	got := make([]freeze.Freeze, 12)
+	for i := range got {
+		all.Go(func() {
+			var err error
+			if got[i], err = w.sw.Throw(t.Context(), org, freeze.All, "", "", "user:mira", time.Now()); err != nil {
+				t.Error(err)
+			}
+			if w.sw.Check(org, "agt_1", "con_1", "usr_1") == nil {
+				t.Error("not frozen")
+			}
+		})
+	}
+	all.Wait()
+	for _, f := range got {
+		if f.ID != got[0].ID {
+			t.Errorf("two freezes: %s, %s", f.ID, got[0].ID)
+		}
+	}
+	w.inForce(got[0].ID)
+	w.pending(0)
+}
+
 // Two processes share what is frozen through the database.
 func TestRefreshFollowsOthers(t *testing.T) {
 	w := newWorld(t)
@@ -436,14 +573,15 @@ func TestConcurrent(t *testing.T) {
 			}
 		}
 	})
-	for range 8 {
+	for i := range 8 {
 		writers.Go(func() {
+			con := id.Connection("con_" + string(rune('a'+i)))
 			for range 5 {
-				f, err := w.sw.Throw(t.Context(), org, freeze.All, "", "", "user:mira", time.Now())
+				f, err := w.sw.Throw(t.Context(), org, freeze.Connection, string(con), "", "user:mira", time.Now())
 				if err != nil {
 					t.Error(err)
 				}
-				if w.sw.Check(org, "agt_2", "con_2", "usr_2") == nil {
+				if w.sw.Check(org, "agt_2", con, "usr_2") == nil {
 					t.Error("a freeze that was thrown does not hold")
 				}
 				if err := w.sw.Lift(t.Context(), org, f.ID, "user:mira", time.Now()); err != nil {

@@ -36,7 +36,7 @@ type Grant struct {
 	User       id.User
 	Mode       Mode
 	Operations []string // exact names, or a prefix ending in ".*"; "*" is everything
-	Resources  []string // "octo/api", or "octo/*"; empty is every resource
+	Resources  []string // "octo/api", "octo/*", "organization:octo"; empty is every resource
 	ExpiresAt  time.Time
 	RevokedAt  time.Time
 	CreatedAt  time.Time
@@ -65,17 +65,18 @@ func (g *Grant) Live(now time.Time) error {
 	return nil
 }
 
-// Covers says whether g allows operation on resource ("octo/api", or "" when
-// the request names none). A grant that is limited to resources does not cover
-// a request that names none: what it touches cannot be told.
-func (g *Grant) Covers(operation, resource string, now time.Time) error {
+// Covers says whether g allows operation on resource ("octo/api" of the kind
+// "repository", or "" when the request names none). A grant that is limited to
+// resources does not cover a request that names none: what it touches cannot be
+// told.
+func (g *Grant) Covers(operation, kind, resource string, now time.Time) error {
 	if err := g.Live(now); err != nil {
 		return err
 	}
 	if !anyMatch(g.Operations, operation, ".") {
 		return ErrOperation
 	}
-	if len(g.Resources) > 0 && (resource == "" || !anyMatch(g.Resources, resource, "/")) {
+	if len(g.Resources) > 0 && (resource == "" || !anyMatch(g.Resources, resource, "/") && !anyMatch(g.Resources, kind+":"+resource, "/")) {
 		return ErrResource
 	}
 	return nil
@@ -186,6 +187,15 @@ func checkPattern(p, sep string) error {
 	return nil
 }
 
+// Listing is which grants to list. Empty members select everything.
+type Listing struct {
+	User       id.User
+	Agent      id.Agent
+	Connection id.Connection
+	Before     id.Grant // exclusive, and made later than what is listed
+	Limit      int
+}
+
 // Store keeps grants. Each change commits with its events.
 type Store interface {
 	CreateGrant(ctx context.Context, g *Grant, events []audit.Event) error
@@ -195,5 +205,7 @@ type Store interface {
 	OfAgent(ctx context.Context, org id.Org, agent id.Agent) ([]*Grant, error)
 	OfConnection(ctx context.Context, org id.Org, connection id.Connection) ([]*Grant, error)
 	Grants(ctx context.Context, org id.Org) ([]*Grant, error)
+	// Page lists the grants that fit, the latest made first.
+	Page(ctx context.Context, org id.Org, which Listing) ([]*Grant, error)
 	UpdateGrant(ctx context.Context, org id.Org, g id.Grant, change func(*Grant) ([]audit.Event, error)) error
 }

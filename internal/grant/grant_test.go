@@ -52,10 +52,14 @@ func TestCoversRefuses(t *testing.T) {
 		{"the Kelvin sign in a prefix", []string{"*"}, []string{"kk/*"}, "op", "\u212ak/api", grant.ErrResource},
 		{"a blank behind", []string{"*"}, []string{"octo/api"}, "op", "octo/api ", grant.ErrResource},
 		{"a NUL behind", []string{"*"}, []string{"octo/api"}, "op", "octo/api\x00", grant.ErrResource},
+		{"another kind of the same name", []string{"*"}, []string{"organization:octo"}, "op", "octo", grant.ErrResource},
+		{"another kind in a prefix", []string{"*"}, []string{"team:octo/*"}, "op", "octo/api", grant.ErrResource},
+		{"a kind that is longer", []string{"*"}, []string{"xrepository:octo/api"}, "op", "octo/api", grant.ErrResource},
+		{"a kind without a name", []string{"*"}, []string{"repository:"}, "op", "", grant.ErrResource},
 		{"climbing out", []string{"*"}, []string{"octo/api"}, "op", "octo/api/../web", grant.ErrResource},
 	} {
 		g := grant.Grant{Mode: grant.Broker, Operations: c.operations, Resources: c.resources}
-		if err := g.Covers(c.operation, c.resource, now); !errors.Is(err, c.want) {
+		if err := g.Covers(c.operation, "repository", c.resource, now); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v on %v covers %q on %q: %v, want %v", c.why, c.operations, c.resources, c.operation, c.resource, err, c.want)
 		}
 	}
@@ -74,12 +78,14 @@ func TestCovers(t *testing.T) {
 		{[]string{"*"}, []string{"octo/web", "octo/api"}, "op", "octo/api"},
 		{[]string{"*"}, []string{"octo/*"}, "op", "octo/api"},
 		{[]string{"*"}, []string{"*"}, "op", "octo/api"},
+		{[]string{"*"}, []string{"repository:octo/api"}, "op", "octo/api"},
+		{[]string{"*"}, []string{"organization:octo", "repository:octo/*"}, "op", "octo/api"},
 		// GitHub's names have no case: one grant, one repository.
 		{[]string{"*"}, []string{"octo/api"}, "op", "Octo/API"},
 		{[]string{"*"}, []string{"Octo/*"}, "op", "octo/api"},
 	} {
 		g := grant.Grant{Mode: grant.Broker, Operations: c.operations, Resources: c.resources}
-		if err := g.Covers(c.operation, c.resource, now); err != nil {
+		if err := g.Covers(c.operation, "repository", c.resource, now); err != nil {
 			t.Errorf("%v on %v covers %q on %q: %v", c.operations, c.resources, c.operation, c.resource, err)
 		}
 	}
@@ -102,7 +108,7 @@ func TestLive(t *testing.T) {
 	} {
 		c.g.Mode, c.g.Operations = grant.Vend, []string{"*"}
 		for name, err := range map[string]error{
-			"Live": c.g.Live(c.at), "Covers": c.g.Covers("op", "", c.at), "CoversVend": c.g.CoversVend(c.at),
+			"Live": c.g.Live(c.at), "Covers": c.g.Covers("op", "", "", c.at), "CoversVend": c.g.CoversVend(c.at),
 		} {
 			if !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
 				t.Errorf("%s: %s is %v, want %v", c.why, name, err, c.err)
@@ -190,7 +196,7 @@ func TestNoPrefixEscapes(t *testing.T) {
 			t.Fatal(err)
 		}
 		resource := word.Draw(t, "a") + rapid.SampledFrom([]string{"", "/", owner, owner + "/"}).Draw(t, "b") + word.Draw(t, "c")
-		if g.Covers("op", resource, now) == nil && (!strings.HasPrefix(resource, owner+"/") || len(resource) == len(owner)+1) {
+		if g.Covers("op", "repository", resource, now) == nil && (!strings.HasPrefix(resource, owner+"/") || len(resource) == len(owner)+1) {
 			t.Fatalf("%v covers %q", g.Resources, resource)
 		}
 	})

@@ -327,7 +327,7 @@ func (s *Server) followAction(ctx context.Context, who agent.Caller, c *call, _ 
 				return err
 			}
 			for was := h.Action.State; h.Action.State == was; {
-				waiting, done := s.until(ctx, heartbeat)
+				waiting, done := s.until(ctx, s.beats())
 				h, err = s.Broker.Await(waiting, who, ref, was)
 				done()
 				// What was revoked meanwhile sees nothing more.

@@ -17,10 +17,14 @@ import (
 func (s *Server) listAgents(ctx context.Context, p user.Principal, _ *call, _ none) (api.Page[api.Agent], error) {
 	page := list[api.Agent](nil)
 	all, err := s.Manage.ListAgents(ctx, p)
-	for _, a := range all {
-		page.Items = append(page.Items, agentView(a, nil))
+	if err != nil {
+		return page, err
 	}
-	return page, err
+	names := s.directory(ctx)
+	for _, a := range all {
+		page.Items = append(page.Items, names.agent(agentView(a, nil)))
+	}
+	return page, nil
 }
 
 // getAgent is GET /v1/admin/agents/{ref}.
@@ -33,7 +37,7 @@ func (s *Server) agent(ctx context.Context, p user.Principal, ref string) (api.A
 	if err != nil {
 		return api.Agent{}, err
 	}
-	return agentView(a, keys), nil
+	return s.directory(ctx).agent(agentView(a, keys)), nil
 }
 
 // registerAgent is POST /v1/admin/agents.
@@ -52,7 +56,7 @@ func (s *Server) registerAgent(ctx context.Context, p user.Principal, c *call, i
 	if err != nil {
 		return created[api.Agent]{}, err
 	}
-	return created[api.Agent]{agentView(a, []*agent.Key{k}), "/v1/admin/agents/" + string(a.ID)}, nil
+	return created[api.Agent]{s.directory(ctx).agent(agentView(a, []*agent.Key{k})), "/v1/admin/agents/" + string(a.ID)}, nil
 }
 
 // networks reads CIDRs and single addresses.

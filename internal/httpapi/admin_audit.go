@@ -104,7 +104,7 @@ func (s *Server) followEvents(ctx context.Context, p user.Principal, c *call, _ 
 					next = e.Seq + 1
 				}
 			}
-			beat := time.NewTimer(heartbeat)
+			beat := time.NewTimer(s.beats())
 			select {
 			case <-ctx.Done():
 				beat.Stop()

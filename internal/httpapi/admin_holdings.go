@@ -17,7 +17,8 @@ import (
 	"github.com/valetkey/valetkey/secret"
 )
 
-// listGrants is GET /v1/admin/grants, of one agent or connection if wanted.
+// listGrants is GET /v1/admin/grants, of one agent or connection if wanted,
+// newest first.
 func (s *Server) listGrants(ctx context.Context, p user.Principal, c *call, _ none) (api.Page[api.Grant], error) {
 	page := list[api.Grant](nil)
 	var ofAgent id.Agent
@@ -37,13 +38,23 @@ func (s *Server) listGrants(ctx context.Context, p user.Principal, c *call, _ no
 		}
 		ofConnection = con.ID
 	}
-	all, err := s.Manage.ListGrants(ctx, p)
-	for _, g := range all {
-		if (ofAgent == "" || g.Agent == ofAgent) && (ofConnection == "" || g.Connection == ofConnection) {
-			page.Items = append(page.Items, grantView(g))
-		}
+	before, limit, err := c.after("grt")
+	if err != nil {
+		return page, err
 	}
-	return page, err
+	found, err := s.Manage.PageGrants(ctx, p, grant.Listing{Agent: ofAgent, Connection: ofConnection, Before: id.Grant(before), Limit: limit + 1})
+	if err != nil {
+		return page, err
+	}
+	if len(found) > limit {
+		found = found[:limit]
+		page.Next = string(found[limit-1].ID)
+	}
+	names := s.directory(ctx)
+	for _, g := range found {
+		page.Items = append(page.Items, names.grant(grantView(g)))
+	}
+	return page, nil
 }
 
 // createGrant is POST /v1/admin/grants.
@@ -54,7 +65,7 @@ func (s *Server) createGrant(ctx context.Context, p user.Principal, c *call, in 
 	if err != nil {
 		return created[api.Grant]{}, err
 	}
-	return created[api.Grant]{value: grantView(g)}, nil
+	return created[api.Grant]{value: s.directory(ctx).grant(grantView(g))}, nil
 }
 
 // revokeGrant is DELETE /v1/admin/grants/{id}.
@@ -81,16 +92,27 @@ func (s *Server) revokeGrant(ctx context.Context, p user.Principal, c *call, _ n
 	if err != nil {
 		return api.Grant{}, err
 	}
-	return grantView(g), nil
+	return s.directory(ctx).grant(grantView(g)), nil
 }
 
-// listConnections is GET /v1/admin/connections.
-func (s *Server) listConnections(ctx context.Context, p user.Principal, _ *call, _ none) (api.Page[api.Connection], error) {
-	all, err := s.Manage.ListConnections(ctx, p)
+// listConnections is GET /v1/admin/connections, newest first.
+func (s *Server) listConnections(ctx context.Context, p user.Principal, c *call, _ none) (api.Page[api.Connection], error) {
+	before, limit, err := c.after("con")
 	if err != nil {
 		return list[api.Connection](nil), err
 	}
-	return s.connectionPage(ctx, all)
+	found, err := s.Manage.PageConnections(ctx, p, id.Connection(before), limit+1)
+	if err != nil {
+		return list[api.Connection](nil), err
+	}
+	next := ""
+	if len(found) > limit {
+		found = found[:limit]
+		next = string(found[limit-1].ID)
+	}
+	page, err := s.connectionPage(ctx, found)
+	page.Next = next
+	return page, err
 }
 
 // getConnection is GET /v1/admin/connections/{ref}.

@@ -217,9 +217,10 @@ func (s *Server) listFreezes(ctx context.Context, p user.Principal, _ *call, _ n
 			mine[string(c.ID)] = true
 		}
 	}
+	names := s.directory(ctx)
 	for _, f := range s.Manage.Freezes.Active() {
 		if mayLook(p) == nil || f.Kind == freeze.All || f.By == p.Actor() || mine[f.Target] {
-			page.Items = append(page.Items, freezeView(f))
+			page.Items = append(page.Items, names.freeze(freezeView(f)))
 		}
 	}
 	slices.SortFunc(page.Items, func(a, b api.Freeze) int { return strings.Compare(b.ID, a.ID) })
@@ -233,7 +234,8 @@ func (s *Server) freeze(ctx context.Context, p user.Principal, c *call, in api.F
 	if err != nil && f.ID == "" {
 		return created[api.Freeze]{}, err
 	}
-	v := freezeView(f)
+	v := s.directory(ctx).freeze(freezeView(f))
+	v.Already = f.At.Before(c.now)
 	if err != nil {
 		v.Warning = fault.From(err).Detail
 	}
@@ -253,5 +255,5 @@ func (s *Server) unfreeze(ctx context.Context, p user.Principal, c *call, _ none
 		return api.Freeze{}, err
 	}
 	lifted.ID, lifted.LiftedAt = ref, c.now
-	return freezeView(lifted), nil
+	return s.directory(ctx).freeze(freezeView(lifted)), nil
 }

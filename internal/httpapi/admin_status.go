@@ -96,19 +96,19 @@ func (s *Server) checks(ctx context.Context, now time.Time) []api.Check {
 	if _, err := s.Record.Head(ctx); err != nil {
 		add("database", checkFailed, "The database does not answer.", "Look at the server's log, and at the disk or the database server.")
 	} else {
-		add("database", checkOK, "", "")
+		add("database", checkOK, "It answers.", "")
 	}
 	if err := s.Refusals.Store.Refuse(ctx, nil, nil); err != nil {
 		add("recording", checkFailed, "Nothing can be written, so nothing is done for agents.", "Check the disk: is it full, or read-only?")
 	} else {
-		add("recording", checkOK, "", "")
+		add("recording", checkOK, "The log can be written.", "")
 	}
 	if signed, cp, behind := s.Checkpointer.Last(); signed == nil {
 		add("checkpoints", checkWarning, "Nothing was signed yet.", "This is normal in the first second of a new deployment.")
 	} else if behind > 0 {
-		add("checkpoints", checkFailed, fmt.Sprintf("The newest checkpoint, of %s, has not reached its place outside the database.", cp.At.Format(time.RFC3339)), "Check the disk of --checkpoint-sink.")
+		add("checkpoints", checkFailed, fmt.Sprintf("The newest checkpoint, of %s, has not reached its place outside the database.", cp.At.UTC().Format("2006-01-02 15:04:05 UTC")), "Check the disk of --checkpoint-sink: is it full, or read-only?")
 	} else {
-		add("checkpoints", checkOK, fmt.Sprintf("%d events are covered, signed at %s.", cp.Size, cp.At.Format(time.RFC3339)), "")
+		add("checkpoints", checkOK, fmt.Sprintf("%d events are covered, signed at %s.", cp.Size, cp.At.UTC().Format("2006-01-02 15:04:05 UTC")), "")
 	}
 	for _, w := range s.Warnings {
 		add("start", checkWarning, w, "")
@@ -126,7 +126,7 @@ func (s *Server) checkFiles() []api.Check {
 		forbidden  fs.FileMode
 		chmod      string
 	}{
-		{"data_directory", s.Config.Data, 0o077, "700"},
+		{"data", s.Config.Data, 0o077, "700"},
 		{"root_key", s.Config.RootKeyFile, 0o077, "600"},
 		{"passphrase_file", s.Config.PassphraseFile, 0o077, "600"},
 	} {
@@ -135,14 +135,14 @@ func (s *Server) checkFiles() []api.Check {
 		}
 		info, err := os.Stat(f.path)
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && f.name != "data_directory":
+		case errors.Is(err, fs.ErrNotExist) && f.name != "data":
 			out = append(out, api.Check{Name: f.name, Status: checkFailed, Detail: fmt.Sprintf("%s is gone: the server would not start again.", f.path), Fix: "Put it back from your backup before you stop the server."})
 		case err != nil:
-			out = append(out, api.Check{Name: f.name, Status: checkFailed, Detail: fmt.Sprintf("%s cannot be looked at.", f.path)})
+			out = append(out, api.Check{Name: f.name, Status: checkFailed, Detail: fmt.Sprintf("%s cannot be looked at.", f.path), Fix: "Look at its permissions: ls -ld " + f.path})
 		case info.Mode().Perm()&f.forbidden != 0:
 			out = append(out, api.Check{Name: f.name, Status: checkWarning, Detail: fmt.Sprintf("Others on this machine can read %s.", f.path), Fix: "chmod " + f.chmod + " " + f.path})
 		default:
-			out = append(out, api.Check{Name: f.name, Status: checkOK})
+			out = append(out, api.Check{Name: f.name, Status: checkOK, Detail: f.path + ", for its owner alone."})
 		}
 	}
 	return out
@@ -154,22 +154,22 @@ func (s *Server) checkExposure() []api.Check {
 	if s.Config.Operator == operatorSocket {
 		out = append(out, api.Check{Name: "operator", Status: checkWarning,
 			Detail: "The operator socket may change everything without a passkey: whoever is root here, or runs as the server's user, can give agents more than their owners did.",
-			Fix:    "Set operator: passkey where a browser is at hand."})
+			Fix:    "Where people have browsers, start it with --operator passkey, or operator: passkey in its file."})
 	} else {
-		out = append(out, api.Check{Name: "operator", Status: checkOK})
+		out = append(out, api.Check{Name: "operator", Status: checkOK, Detail: "Once a passkey exists, the operator socket only reads, proposes and freezes."})
 	}
 	for _, p := range s.Config.TrustedProxies {
 		if p.Bits() == 0 {
-			out = append(out, api.Check{Name: "trusted_proxies", Status: checkWarning,
-				Detail: "Every address is a trusted proxy, so anybody can say where they call from.", Fix: "Name the proxy's own address with --trusted-proxy."})
+			out = append(out, api.Check{Name: "trusted_proxy", Status: checkWarning,
+				Detail: "Every address is a trusted proxy, so anybody can say where they call from.", Fix: "Name the proxy's own address: --trusted-proxy 10.0.0.2/32"})
 		}
 	}
 	if u, err := url.Parse(s.Config.PublicURL); err == nil {
 		if _, err := netip.ParseAddr(u.Hostname()); err == nil {
 			out = append(out, api.Check{Name: "public_url", Status: checkWarning,
-				Detail: "The public URL is an IP address, on which browsers have no passkeys.", Fix: "Give the server a name, and set --public-url."})
+				Detail: "The public URL is an IP address, on which browsers have no passkeys.", Fix: "Give the server a name: --public-url https://valetkey.example.com"})
 		} else {
-			out = append(out, api.Check{Name: "public_url", Status: checkOK})
+			out = append(out, api.Check{Name: "public_url", Status: checkOK, Detail: s.Config.PublicURL})
 		}
 	}
 	return out
@@ -185,28 +185,46 @@ func (s *Server) checkHoldings(ctx context.Context) []api.Check {
 	if err != nil {
 		return append(out, api.Check{Name: "agents", Status: checkFailed, Detail: "The agents cannot be read: a row may have been changed from outside.", Fix: "Look at the server's log; 'valetkey audit verify' shows whether the record still holds."})
 	}
+	var warned []api.Check
 	for _, a := range agents {
 		for _, w := range agentView(a, nil).Warnings {
 			fix := ""
 			if a.Profile == agent.Compat2025 {
 				fix = "valetkey agent profile " + a.Name + " strict"
 			}
-			out = append(out, api.Check{Name: "agent", Status: checkWarning, Detail: a.Name + ": " + w, Fix: fix})
+			warned = append(warned, api.Check{Name: "agent", Status: checkWarning, Detail: a.Name + ": " + w, Fix: fix})
 		}
 	}
+	out = append(out, several(warned, "valetkey agent list")...)
 	cons, err := s.conns().Connections(ctx, s.Org)
 	if err != nil {
 		return append(out, api.Check{Name: "connections", Status: checkFailed, Detail: "The connections cannot be read: a row may have been changed from outside.", Fix: "Look at the server's log; 'valetkey audit verify' shows whether the record still holds."})
 	}
+	warned = nil
 	for _, con := range cons {
 		if con.Status == vault.NeedsReauth {
-			out = append(out, api.Check{Name: "connection", Status: checkWarning, Detail: fmt.Sprintf("%s as %s is no longer accepted by its provider.", con.Provider, con.Account), Fix: "Its owner connects it again: " + s.page("connections")})
+			warned = append(warned, api.Check{Name: "connection", Status: checkWarning, Detail: fmt.Sprintf("%s as %s is no longer accepted by its provider.", con.Provider, con.Account), Fix: "Its owner connects it again: " + s.page("connections")})
 		}
 	}
+	out = append(out, several(warned, "valetkey connection list")...)
 	if n := len(s.Manage.Freezes.Active()); n > 0 {
 		out = append(out, api.Check{Name: "freezes", Status: checkWarning, Detail: fmt.Sprintf("Freezes in force: %d.", n), Fix: "valetkey freeze list"})
 	}
 	return out
+}
+
+// maxAlike is how many checks of one kind the report lists.
+const maxAlike = 20
+
+// several keeps a report readable, and bounded, where much is alike.
+func several(alike []api.Check, whole string) []api.Check {
+	left := len(alike) - maxAlike
+	if left <= 0 {
+		return alike
+	}
+	return append(alike[:maxAlike], api.Check{
+		Name: alike[0].Name, Status: checkWarning, Detail: fmt.Sprintf("And %d more of these.", left), Fix: whole,
+	})
 }
 
 // settings lists the effective configuration. It holds no secrets by its
@@ -219,6 +237,9 @@ func settings(c config.Config, sources map[string]string) []api.Config {
 		name := strings.ReplaceAll(v.Type().Field(i).Tag.Get("yaml"), "_", "-")
 		if name == "" || name == "-" {
 			continue
+		}
+		if name == "trusted-proxies" {
+			name = "trusted-proxy" // a list in the file, one at a time on the command line
 		}
 		value := fmt.Sprint(v.Field(i).Interface())
 		if list, ok := v.Field(i).Interface().([]netip.Prefix); ok {

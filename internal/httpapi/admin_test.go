@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -10,7 +11,9 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/api"
+	"github.com/valetkey/valetkey/internal/agent"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/grant"
 	"github.com/valetkey/valetkey/internal/user"
 )
 
@@ -341,6 +344,22 @@ func TestStatusAndDoctor(t *testing.T) {
 	}
 }
 
+// A report stays readable, however much there is of one kind.
+func TestDoctorIsBounded(t *testing.T) {
+	w := newWorld(t).furnish()
+	for i := range 25 {
+		a, _ := w.Agent(w.mira, fmt.Sprintf("old-%d", i))
+		if err := w.App.Manage.SetProfile(t.Context(), user.Principal{Org: w.mira.Org, Operator: true, Confirm: true}, a.Name, agent.Compat2025, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := into[api.Doctor](t, w.send(w.browser(w.person("olga", user.Owner)), "GET", "/v1/admin/doctor", nil))
+	d.Checks = slices.DeleteFunc(d.Checks, func(c api.Check) bool { return c.Name != "agent" })
+	if n := len(d.Checks); n != 21 || d.Checks[20].Detail != "And 5 more of these." || d.Checks[20].Fix == "" {
+		t.Errorf("%d checks of agents: %+v", n, d.Checks)
+	}
+}
+
 // The headers of every answer keep it out of caches and from being run.
 func TestHeaders(t *testing.T) {
 	w := newWorld(t)
@@ -356,6 +375,71 @@ func TestHeaders(t *testing.T) {
 		}
 		if _, there := h[http.CanonicalHeaderKey("Access-Control-Allow-Origin")]; there {
 			t.Errorf("%s: other origins may read it", path)
+		}
+	}
+}
+
+// Lists that grow come in pages, each person's own things only, and whatever is
+// added or ended between two pages: nothing is listed twice or left out.
+func TestPages(t *testing.T) {
+	w := newWorld(t).furnish()
+	mira, owner := w.browser(w.mira), w.browser(w.person("olga", user.Owner))
+	stranger := w.person("nina", user.Member)
+	w.Grant(stranger, w.bot, w.Link(stranger, "hubot"), grant.Broker, []string{"*"}, nil)
+	for range 5 {
+		w.Grant(w.mira, w.bot, w.con, grant.Broker, []string{"github.issues.*"}, []string{"octo/api"})
+	}
+	grants := func(by who, query string) (ids []string, next string) {
+		t.Helper()
+		page := into[api.Page[api.Grant]](t, w.send(by, "GET", "/v1/admin/grants?"+query, nil))
+		for _, g := range page.Items {
+			ids = append(ids, g.ID)
+		}
+		return ids, page.Next
+	}
+	whole, next := grants(mira, "")
+	if len(whole) != 6 || next != "" || !slices.IsSortedFunc(whole, func(a, b string) int { return strings.Compare(b, a) }) {
+		t.Fatalf("all of them: %v, next %q", whole, next)
+	}
+	if all, _ := grants(owner, ""); len(all) != 7 {
+		t.Errorf("an owner sees %d", len(all))
+	}
+	if of, _ := grants(owner, "agent=triage&connection="+string(w.con.ID)); !slices.Equal(of, whole) {
+		t.Errorf("of one connection: %v", of)
+	}
+	var got []string
+	for cursor := ""; ; cursor = "&cursor=" + next {
+		var ids []string
+		if ids, next = grants(mira, "limit=4"+cursor); len(ids) == 0 || len(ids) > 4 {
+			t.Fatalf("a page of %d", len(ids))
+		}
+		if got = append(got, ids...); next == "" {
+			break
+		}
+		// What comes in meanwhile is on no later page, what ends stays where it was.
+		w.Grant(w.mira, w.bot, w.con, grant.Broker, []string{"github.issues.*"}, []string{"octo/api"})
+		w.send(mira, "DELETE", "/v1/admin/grants/"+ids[len(ids)-1], nil)
+	}
+	if !slices.Equal(got, whole) {
+		t.Errorf("in pages: %v, want %v", got, whole)
+	}
+
+	w.Link(w.mira, "hubot")
+	first := into[api.Page[api.Connection]](t, w.send(mira, "GET", "/v1/admin/connections?limit=1", nil))
+	if len(first.Items) != 1 || first.Next != first.Items[0].ID {
+		t.Fatalf("the first connection: %+v", first)
+	}
+	second := into[api.Page[api.Connection]](t, w.send(mira, "GET", "/v1/admin/connections?limit=1&cursor="+first.Next, nil))
+	if len(second.Items) != 1 || second.Items[0].ID != string(w.con.ID) || second.Next != "" {
+		t.Errorf("the second connection: %+v", second)
+	}
+	if all := into[api.Page[api.Connection]](t, w.send(owner, "GET", "/v1/admin/connections", nil)); len(all.Items) != 3 {
+		t.Errorf("an owner sees %d connections", len(all.Items))
+	}
+
+	for _, query := range []string{"limit=0", "limit=201", "limit=x", "cursor=", "cursor=1", "cursor=" + first.Next, "cursor=grt_' or 1=1 --", "cursor=" + whole[0] + "x"} {
+		if p := w.call(mira, "GET", "/v1/admin/grants?"+strings.ReplaceAll(query, " ", "%20"), nil).problem(t); p.Status != 400 || p.Reason != "bad_parameter" {
+			t.Errorf("%s: %+v", query, p)
 		}
 	}
 }

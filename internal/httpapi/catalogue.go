@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/valetkey/valetkey/api"
 	"github.com/valetkey/valetkey/internal/agent"
@@ -51,8 +52,9 @@ func (s *Server) connectionPage(ctx context.Context, all []*vault.Connection) (a
 	if err != nil {
 		return page, err
 	}
+	names := s.directory(ctx)
 	for _, con := range all {
-		page.Items = append(page.Items, s.connectionView(con, providers[con.Provider]))
+		page.Items = append(page.Items, names.connection(s.connectionView(con, providers[con.Provider])))
 	}
 	return page, nil
 }
@@ -164,8 +166,20 @@ func operationView(providerID string, o *provider.Operation) api.Operation {
 			t = string(provider.String)
 		}
 		v.Params = append(v.Params, api.Param{
-			Name: p.Name, In: string(p.In), Type: t, Required: p.Required, Nullable: p.Nullable, Enum: p.Enum, Pattern: p.Pattern, Doc: p.Doc,
+			Name: p.Name, In: string(p.In), Type: t, Required: needed(o, &p), Nullable: p.Nullable, Enum: p.Enum, Pattern: p.Pattern, Doc: p.Doc,
 		})
 	}
 	return v
+}
+
+// needed reports whether a request cannot be made without p: it says so, it
+// tells the operation from others, or it stands in the path whichever of the
+// operation's paths is taken.
+func needed(o *provider.Operation, p *provider.Param) bool {
+	if p.Required || p.Decides || p.In != provider.InPath {
+		return p.Required || p.Decides
+	}
+	return !slices.ContainsFunc(o.Paths, func(path string) bool {
+		return !strings.Contains(path, "{"+p.Name+"}") && !strings.Contains(path, "{"+p.Name+"+}")
+	})
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/valetkey/valetkey/api"
 	"github.com/valetkey/valetkey/internal/fault"
+	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/provider"
 )
 
@@ -57,6 +58,19 @@ func (c *call) number(name string, least, most, otherwise int64) (int64, error) 
 		return 0, invalid("bad_parameter", fmt.Sprintf("The parameter %q is a whole number from %d to %d.", name, least, most))
 	}
 	return n, nil
+}
+
+// after reads where a list of things with ids goes on, and how many of them are
+// wanted: the cursor is the last id of the page before.
+func (c *call) after(prefix string) (cursor string, limit int, err error) {
+	n, err := c.number("limit", 1, 200, 100)
+	if err != nil {
+		return "", 0, err
+	}
+	if cursor = c.query.Get("cursor"); c.query.Has("cursor") && !id.Valid(prefix, cursor) {
+		return "", 0, invalid("bad_parameter", `The parameter "cursor" is the "next" of the page before.`)
+	}
+	return cursor, int(n), nil
 }
 
 // single refuses a header that stands there more than once: two readers could
@@ -173,7 +187,7 @@ func checkMembers(raw json.RawMessage, t reflect.Type, at string) error {
 // noBody refuses a body where none belongs: what we do not read, something
 // else may take for the next request.
 func (c *call) noBody() error {
-	if c.r.Body == nil || c.r.Body == http.NoBody {
+	if !c.waits() {
 		return nil
 	}
 	var b [1]byte

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	heartbeat = 15 * time.Second // a proxy cuts what is silent for a minute
+	heartbeat = 15 * time.Second // unless said otherwise; a proxy cuts what is silent for a minute
 	comeBack  = 2 * time.Second  // how long a client waits before it connects again
 	writeIn   = 10 * time.Second // for one message, to whoever reads too slowly
 )
@@ -67,6 +67,14 @@ func (e *events) send(event, id string, data any) error {
 
 // beat keeps the connection open, and finds out whether it is.
 func (e *events) beat() error { return e.raw(": still here\n\n") }
+
+// beats is how long a stream stays silent.
+func (s *Server) beats() time.Duration {
+	if s.Heartbeat > 0 {
+		return s.Heartbeat
+	}
+	return heartbeat
+}
 
 // reconnect tells the reader to come back.
 func (e *events) reconnect() error { return e.send("reconnect", "", struct{}{}) }

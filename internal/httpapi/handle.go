@@ -60,7 +60,9 @@ func byAgent[Req, Res any](do func(context.Context, agent.Caller, *call, Req) (R
 	}
 }
 
-// byPerson adapts a method for people.
+// byPerson adapts a method for people. Who they are is found out once more
+// after the body: whoever was logged out or suspended while it trickled in does
+// not get that one change done. Agents are looked at again by the broker.
 func byPerson[Req, Res any](do func(context.Context, user.Principal, *call, Req) (Res, error)) endpoint {
 	return func(ctx context.Context, who caller, c *call) (any, error) {
 		if who.person == nil {
@@ -70,9 +72,23 @@ func byPerson[Req, Res any](do func(context.Context, user.Principal, *call, Req)
 		if err := decode(c, &in); err != nil {
 			return nil, err
 		}
-		return do(ctx, *who.person, c, in)
+		p := *who.person
+		if c.waits() {
+			now, err := c.again(ctx)
+			switch {
+			case err != nil:
+				return nil, err
+			case now.person == nil || now.person.Actor() != p.Actor():
+				return nil, user.ErrLogin
+			}
+			p = *now.person
+		}
+		return do(ctx, p, c, in)
 	}
 }
+
+// waits reports whether there is a body to wait for, be it an empty one.
+func (c *call) waits() bool { return c.r.Body != nil && c.r.Body != http.NoBody }
 
 // byEither is a route that agents and people read with other eyes.
 func byEither[Res any](a func(context.Context, agent.Caller, *call, none) (Res, error), p func(context.Context, user.Principal, *call, none) (Res, error)) endpoint {

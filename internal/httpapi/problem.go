@@ -54,7 +54,8 @@ func noAnswer(a *action.Action) error {
 	return about{fault.New(fault.Upstream, string(a.State), detail), a.ID}
 }
 
-// status is the HTTP status of a fault.
+// status is the HTTP status of a fault. HTTP is finer than its kind where it is
+// about HTTP itself.
 func status(f *fault.Error) int {
 	switch f.Reason {
 	case reasonMedia:
@@ -62,27 +63,7 @@ func status(f *fault.Error) int {
 	case reasonMethod:
 		return http.StatusMethodNotAllowed
 	}
-	switch f.Kind {
-	case fault.Invalid:
-		return http.StatusBadRequest
-	case fault.Unauthenticated:
-		return http.StatusUnauthorized
-	case fault.Forbidden:
-		return http.StatusForbidden
-	case fault.NotFound:
-		return http.StatusNotFound
-	case fault.Conflict:
-		return http.StatusConflict
-	case fault.TooLarge:
-		return http.StatusRequestEntityTooLarge
-	case fault.TooMany:
-		return http.StatusTooManyRequests
-	case fault.Unavailable:
-		return http.StatusServiceUnavailable
-	case fault.Upstream:
-		return http.StatusBadGateway
-	}
-	return http.StatusInternalServerError
+	return f.Kind.Status()
 }
 
 // How long to wait before trying again, in seconds.

@@ -56,7 +56,9 @@ type Server struct {
 	// Leaving is closed when the server begins to stop: whoever waits is told to
 	// come back.
 	Leaving <-chan struct{}
-	Log     *slog.Logger
+	// Heartbeat is how long a stream stays silent at most; 15 s if zero.
+	Heartbeat time.Duration
+	Log       *slog.Logger
 
 	verifying sync.Mutex // one reading of the whole log at a time
 	ready     readiness

@@ -16,6 +16,7 @@ import (
 	"github.com/valetkey/valetkey/internal/fault"
 	"github.com/valetkey/valetkey/internal/freeze"
 	"github.com/valetkey/valetkey/internal/grant"
+	"github.com/valetkey/valetkey/internal/jwt"
 	"github.com/valetkey/valetkey/internal/user"
 	"github.com/valetkey/valetkey/internal/vault"
 )
@@ -153,9 +154,18 @@ func agentView(a *agent.Agent, keys []*agent.Key) api.Agent {
 
 func keyView(k *agent.Key) api.AgentKey {
 	return api.AgentKey{
-		ID: string(k.ID), KID: k.KID, Alg: k.Alg, PublicPEM: k.PEM, Status: string(k.Status),
+		ID: string(k.ID), KID: k.KID, Alg: k.Alg, PublicPEM: k.PEM, Thumbprint: thumbprint(k), Status: string(k.Status),
 		CreatedAt: moment(k.CreatedAt), RevokedAt: moment(k.RevokedAt),
 	}
+}
+
+// thumbprint names a key by what it is, whatever kid it was registered with.
+func thumbprint(k *agent.Key) string {
+	parsed, err := jwt.ParsePublicKey([]byte(k.PEM), jwt.Alg(k.Alg))
+	if err != nil {
+		return "" // of an older program's making; the PEM shows it all the same
+	}
+	return parsed.Thumbprint()
 }
 
 func grantView(g *grant.Grant) api.Grant {

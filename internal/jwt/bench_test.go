@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/valetkey/valetkey/internal/jwt"
+	"github.com/valetkey/valetkey/internal/jwt/jwttest"
 )
 
 // BenchmarkVerify is the part of a token exchange that this package is: key
@@ -11,8 +12,8 @@ import (
 func BenchmarkVerify(b *testing.B) {
 	for _, alg := range algs {
 		b.Run(string(alg), func(b *testing.B) {
-			p := newPair(b, alg, "agent-1-k1")
-			raw, keys, r := p.subject(subjectClaims()), []jwt.Key{p.Key}, jwt.VaultSubject(issuer, true)
+			p := jwttest.New(b, alg, "agent-1-k1")
+			raw, keys, r := p.Subject(subjectClaims()), []jwt.Key{p.Key}, jwt.VaultSubject(issuer, true)
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, _, err := jwt.Verify(raw, keys, r, now); err != nil {
@@ -25,7 +26,7 @@ func BenchmarkVerify(b *testing.B) {
 
 // BenchmarkPeek is what reading costs without a signature.
 func BenchmarkPeek(b *testing.B) {
-	raw := newPair(b, jwt.ES256, "agent-1-k1").subject(subjectClaims())
+	raw := jwttest.New(b, jwt.ES256, "agent-1-k1").Subject(subjectClaims())
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, _, err := jwt.Peek(raw); err != nil {
@@ -38,8 +39,8 @@ func BenchmarkPeek(b *testing.B) {
 // unknown key and an unknown agent; the figures of one algorithm should agree.
 func BenchmarkRefuse(b *testing.B) {
 	for _, alg := range []jwt.Alg{jwt.ES256, jwt.EdDSA} {
-		p, other := newPair(b, alg, "agent-1-k1"), newPair(b, alg, "agent-1-k1")
-		bad, r := other.subject(subjectClaims()), jwt.VaultSubject(issuer, true)
+		p, other := jwttest.New(b, alg, "agent-1-k1"), jwttest.New(b, alg, "agent-1-k1")
+		bad, r := other.Subject(subjectClaims()), jwt.VaultSubject(issuer, true)
 		b.Run(string(alg)+"/bad-signature", func(b *testing.B) {
 			for b.Loop() {
 				_, _, _ = jwt.Verify(bad, []jwt.Key{p.Key}, r, now)

@@ -27,6 +27,7 @@ import (
 
 	"github.com/valetkey/valetkey/internal/fault"
 	"github.com/valetkey/valetkey/internal/jwt"
+	"github.com/valetkey/valetkey/internal/jwt/jwttest"
 )
 
 const (
@@ -117,7 +118,7 @@ func loadAttacks(t *testing.T) []attack {
 
 // world is the agents and their registered keys, as an edge sees them.
 type world struct {
-	agent1, agent1RSA, agent2, attacker pair
+	agent1, agent1RSA, agent2, attacker jwttest.Pair
 	signer                              *jwt.Signer
 	rsa                                 bool // agent-1 has registered its RSA key
 }
@@ -133,10 +134,10 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	return &world{
-		agent1:    newPair(t, jwt.ES256, "agent-1-k1"),
-		agent1RSA: newPair(t, jwt.RS256, "agent-1-k1"),
-		agent2:    newPair(t, jwt.ES256, "agent-2-k1"),
-		attacker:  newPair(t, jwt.ES256, "agent-1-k1"),
+		agent1:    jwttest.New(t, jwt.ES256, "agent-1-k1"),
+		agent1RSA: jwttest.New(t, jwt.RS256, "agent-1-k1"),
+		agent2:    jwttest.New(t, jwt.ES256, "agent-2-k1"),
+		attacker:  jwttest.New(t, jwt.ES256, "agent-1-k1"),
 		signer:    signer,
 	}
 }
@@ -290,24 +291,24 @@ func (w *world) forge(t *testing.T, c attack, surface string) []forged {
 	if w.rsa {
 		key = w.agent1RSA
 	}
-	header, claims := key.header(jwt.TypeVaultSubject), subjectClaims()
+	header, claims := key.Header(jwt.TypeVaultSubject), subjectClaims()
 	if surface == assertion {
-		header, claims = key.header(""), assertionClaims()
+		header, claims = key.Header(""), assertionClaims()
 		if iss, ok := c.Mutation["payload.iss"]; ok {
 			claims["sub"] = iss // a client speaks for itself
 		}
 	}
-	sign, payload := signing(key.sign), ""
+	sign, payload := jwttest.Signing(key.Sign), ""
 	var alter []func(raw string) []forged
 	for name, m := range c.Mutation {
 		switch target, member, _ := strings.Cut(name, "."); target {
 		case "header":
-			header = header.with(member, w.evaluate(t, m))
+			header = header.With(member, w.evaluate(t, m))
 		case "payload":
 			if c.Expect == "reject_overflow_accept_fraction" {
 				return w.numbers(t, header, claims, member, m.([]any), sign)
 			}
-			claims = claims.with(member, w.evaluate(t, m))
+			claims = claims.With(member, w.evaluate(t, m))
 		case "base_key": // w.rsa
 		case "sign_with":
 			sign = w.signWith(t, m.(string), c.Mutation["header.alg"])
@@ -320,7 +321,7 @@ func (w *world) forge(t *testing.T, c attack, surface string) []forged {
 		case "reencode":
 			alter = append(alter, func(raw string) []forged {
 				_, rest, _ := strings.Cut(raw, ".")
-				return []forged{{name: "space in header", raw: b64(" "+header.json()) + "." + rest}}
+				return []forged{{name: "space in header", raw: jwttest.Encode(" "+header.JSON()) + "." + rest}}
 			})
 		case "raw_payload":
 			payload = rawPayload(t, m, claims)
@@ -331,9 +332,9 @@ func (w *world) forge(t *testing.T, c attack, surface string) []forged {
 		}
 	}
 	if payload == "" {
-		payload = claims.json()
+		payload = claims.JSON()
 	}
-	raw := compact(header.json(), payload, sign)
+	raw := jwttest.Compact(header.JSON(), payload, sign)
 	if len(alter) == 0 {
 		return []forged{{name: "token", raw: raw}}
 	}
@@ -413,35 +414,35 @@ func number(t *testing.T, v any) int {
 }
 
 // numbers makes one token for each spelling of a date; a fraction is fine.
-func (w *world) numbers(t *testing.T, header, claims object, member string, spellings []any, sign signing) []forged {
+func (w *world) numbers(t *testing.T, header, claims jwttest.Object, member string, spellings []any, sign jwttest.Signing) []forged {
 	var all []forged
 	for _, s := range spellings {
 		literal, accept := s.(string), false
 		if raw, ok := w.evaluate(t, s).(json.RawMessage); ok {
 			literal, accept = string(raw), true
 		}
-		payload := claims.with(member, json.RawMessage("0")).json()
+		payload := claims.With(member, json.RawMessage("0")).JSON()
 		payload = strings.Replace(payload, `"`+member+`":0`, `"`+member+`":`+literal, 1)
-		all = append(all, forged{"number " + literal, compact(header.json(), payload, sign), accept})
+		all = append(all, forged{"number " + literal, jwttest.Compact(header.JSON(), payload, sign), accept})
 	}
 	return all
 }
 
 var hmacExpr = regexp.MustCompile(`^hmac\((.*)\)$`)
 
-func (w *world) signWith(t *testing.T, how string, alg any) signing {
+func (w *world) signWith(t *testing.T, how string, alg any) jwttest.Signing {
 	t.Helper()
 	switch how {
 	case "attacker":
-		return w.attacker.sign
+		return w.attacker.Sign
 	case "agent-2-k1":
-		return w.agent2.sign
+		return w.agent2.Sign
 	case "rsa-pss":
-		return pair{jwt.Key{Alg: jwt.PS256}, w.agent1RSA.private}.sign
+		return jwttest.Pair{Key: jwt.Key{Alg: jwt.PS256}, Private: w.agent1RSA.Private}.Sign
 	case "rsa-pkcs1-sha1":
 		return func(input string) []byte {
 			digest := sha1.Sum([]byte(input))
-			sig, err := rsa.SignPKCS1v15(rand.Reader, rsaPrivate(), crypto.SHA1, digest[:])
+			sig, err := rsa.SignPKCS1v15(rand.Reader, jwttest.RSA(), crypto.SHA1, digest[:])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -493,7 +494,7 @@ func alterSignature(t *testing.T, raw string, m any) []forged {
 	}
 	if text, ok := m.(string); ok {
 		if text == "00*64" {
-			text = b64(strings.Repeat("\x00", 64))
+			text = jwttest.Encode(strings.Repeat("\x00", 64))
 		}
 		return []forged{{name: "literal", raw: input + text}}
 	}
@@ -504,25 +505,25 @@ func alterSignature(t *testing.T, raw string, m any) []forged {
 		for bit := range len(sig) * 8 {
 			flipped := bytes.Clone(sig)
 			flipped[bit/8] ^= 1 << (bit % 8)
-			all = append(all, forged{name: "bit " + strconv.Itoa(bit), raw: input + b64(string(flipped))})
+			all = append(all, forged{name: "bit " + strconv.Itoa(bit), raw: input + jwttest.Encode(string(flipped))})
 		}
 		return all
 	case "zero_r":
-		return []forged{{name: "zero r", raw: input + b64(strings.Repeat("\x00", 32)+string(sig[32:]))}}
+		return []forged{{name: "zero r", raw: input + jwttest.Encode(strings.Repeat("\x00", 32)+string(sig[32:]))}}
 	case "truncate":
-		return []forged{{name: "truncated", raw: input + b64(string(sig[:len(sig)-number(t, op["n"])]))}}
+		return []forged{{name: "truncated", raw: input + jwttest.Encode(string(sig[:len(sig)-number(t, op["n"])]))}}
 	}
 	t.Fatalf("signature %v is not understood", m)
 	return nil
 }
 
-func reshape(t *testing.T, raw, shape string, header object, sign signing) []forged {
+func reshape(t *testing.T, raw, shape string, header jwttest.Object, sign jwttest.Signing) []forged {
 	t.Helper()
 	parts := strings.Split(raw, ".")
 	switch shape {
 	case "jwe":
 		return []forged{
-			{name: "five parts", raw: b64(header.with("enc", "A128GCM", "p2s", "AAAAAAAAAAA").json()) + ".AAAA.AAAA.AAAA.AAAA"},
+			{name: "five parts", raw: jwttest.Encode(header.With("enc", "A128GCM", "p2s", "AAAAAAAAAAA").JSON()) + ".AAAA.AAAA.AAAA.AAAA"},
 			{name: "three parts", raw: raw},
 		}
 	case "....x1e6":
@@ -533,20 +534,20 @@ func reshape(t *testing.T, raw, shape string, header object, sign signing) []for
 			{name: "header", raw: strings.Repeat("A", 10<<20) + "." + parts[1] + "." + parts[2]},
 		}
 	case "json-unprotected":
-		flat := object{"payload": parts[1], "header": object{"alg": "ES256", "kid": "agent-1-k1"}, "signature": parts[2]}
-		general := object{"payload": parts[1], "signatures": []any{object{"protected": parts[0], "signature": parts[2]}}}
+		flat := jwttest.Object{"payload": parts[1], "header": jwttest.Object{"alg": "ES256", "kid": "agent-1-k1"}, "signature": parts[2]}
+		general := jwttest.Object{"payload": parts[1], "signatures": []any{jwttest.Object{"protected": parts[0], "signature": parts[2]}}}
 		return []forged{
-			{name: "flattened", raw: flat.json()},
-			{name: "flattened, protected", raw: flat.with("protected", parts[0]).json()},
-			{name: "general", raw: general.json()},
+			{name: "flattened", raw: flat.JSON()},
+			{name: "flattened, protected", raw: flat.With("protected", parts[0]).JSON()},
+			{name: "general", raw: general.JSON()},
 		}
 	case "nested":
-		once := compact(header.json(), raw, sign)
+		once := jwttest.Compact(header.JSON(), raw, sign)
 		return []forged{
 			{name: "cty alone", raw: raw},
 			{name: "once", raw: once},
-			{name: "twice", raw: compact(header.json(), once, sign)},
-			{name: "without cty", raw: compact(header.with("cty", nil).json(), `"`+raw+`"`, sign)},
+			{name: "twice", raw: jwttest.Compact(header.JSON(), once, sign)},
+			{name: "without cty", raw: jwttest.Compact(header.With("cty", nil).JSON(), `"`+raw+`"`, sign)},
 		}
 	}
 	t.Fatalf("shape %q is not understood", shape)
@@ -592,12 +593,12 @@ func reencode(t *testing.T, raw, how string) []forged {
 
 // rawPayload writes the members of the case first and the rest of the
 // baseline after them.
-func rawPayload(t *testing.T, m any, claims object) string {
+func rawPayload(t *testing.T, m any, claims jwttest.Object) string {
 	t.Helper()
 	if op, ok := m.(map[string]any); ok && op["op"] == "nest" {
 		n := number(t, op["n"])
 		deep := strings.Repeat("[", n) + strings.Repeat("]", n)
-		return `{"a":` + deep + "," + claims.json()[1:]
+		return `{"a":` + deep + "," + claims.JSON()[1:]
 	}
 	first, ok := strings.CutSuffix(m.(string), ",...}")
 	if !ok {
@@ -608,9 +609,9 @@ func rawPayload(t *testing.T, m any, claims object) string {
 		t.Fatal(err)
 	}
 	for name := range given {
-		claims = claims.with(name, nil)
+		claims = claims.With(name, nil)
 	}
-	return first + "," + claims.json()[1:]
+	return first + "," + claims.JSON()[1:]
 }
 
 // present makes a good token of another kind.
@@ -619,7 +620,7 @@ func (w *world) present(t *testing.T, mutation map[string]any) string {
 	var typ string
 	switch mutation["present"] {
 	case nil: // a client assertion
-		return w.agent1.assertion(assertionClaims())
+		return w.agent1.Assertion(assertionClaims())
 	case "session":
 		return "vks_" + strings.Repeat("q7", 21)
 	case "id_token(user-1)":
@@ -629,7 +630,7 @@ func (w *world) present(t *testing.T, mutation map[string]any) string {
 	default:
 		t.Fatalf("present %v is not understood", mutation["present"])
 	}
-	raw, err := w.signer.Sign(subjectClaims().with("iss", issuer, "aud", "agent-1"), typ)
+	raw, err := w.signer.Sign(subjectClaims().With("iss", issuer, "aud", "agent-1"), typ)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -649,17 +650,17 @@ func keyMaterial(t *testing.T, c attack) map[string]string {
 	case "rsa-roca":
 		return map[string]string{"roca": modulus(t, rocaModulus(t), 65537)}
 	case "pem-with-private":
-		der, err := x509.MarshalPKCS8PrivateKey(rsaPrivate())
+		der, err := x509.MarshalPKCS8PrivateKey(jwttest.RSA())
 		if err != nil {
 			t.Fatal(err)
 		}
 		private := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-		public := spki(t, rsaPrivate().Public())
+		public := jwttest.SPKI(t, jwttest.RSA().Public())
 		return map[string]string{"alone": private, "after the public half": public + private, "before it": private + public}
 	case "oct":
 		return map[string]string{"oct": `{"kty":"oct","kid":"k","k":"c2VjcmV0"}`, "no k": `{"kty":"oct"}`}
 	case "use-enc":
-		x := b64(string(newPair(t, jwt.EdDSA, "k").Public.(ed25519.PublicKey)))
+		x := jwttest.Encode(string(jwttest.New(t, jwt.EdDSA, "k").Public.(ed25519.PublicKey)))
 		return map[string]string{
 			"use enc":      `{"kty":"OKP","crv":"Ed25519","use":"enc","x":"` + x + `"}`,
 			"key_ops sign": `{"kty":"OKP","crv":"Ed25519","key_ops":["sign"],"x":"` + x + `"}`,

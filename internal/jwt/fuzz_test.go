@@ -7,23 +7,24 @@ import (
 	"testing"
 
 	"github.com/valetkey/valetkey/internal/jwt"
+	"github.com/valetkey/valetkey/internal/jwt/jwttest"
 )
 
 // FuzzVerify looks for a token that verifies though nobody signed it, and for
 // a document that only our reader calls JSON.
 func FuzzVerify(f *testing.F) {
-	p := newPair(f, jwt.ES256, "agent-1-k1")
-	good := p.subject(subjectClaims())
-	header, payload := p.header(jwt.TypeVaultSubject).json(), subjectClaims().json()
+	p := jwttest.New(f, jwt.ES256, "agent-1-k1")
+	good := p.Subject(subjectClaims())
+	header, payload := p.Header(jwt.TypeVaultSubject).JSON(), subjectClaims().JSON()
 	for _, seed := range []string{
 		good, "", "..", "e30.e30.e30", good + ".", strings.Replace(good, ".", "..", 1),
-		compact(p.header("").json(), assertionClaims().json(), p.sign),
-		compact(`{"alg":"none"}`, payload, func(string) []byte { return nil }),
-		compact(strings.Replace(header, "ES256", "HS256", 1), payload, p.sign),
-		compact(header, `{"a":"\ud83d\ude00\u00e9","b":[-1.5e+3,true,null,{}]}`, p.sign),
-		compact(header, strings.Repeat(`{"a":[`, 20), p.sign),
-		compact(`{"alg":"RS256","kid":"x"}`, "{}", p.sign),
-		compact(`{"alg":"EdDSA"}`, "{}", p.sign),
+		jwttest.Compact(p.Header("").JSON(), assertionClaims().JSON(), p.Sign),
+		jwttest.Compact(`{"alg":"none"}`, payload, func(string) []byte { return nil }),
+		jwttest.Compact(strings.Replace(header, "ES256", "HS256", 1), payload, p.Sign),
+		jwttest.Compact(header, `{"a":"\ud83d\ude00\u00e9","b":[-1.5e+3,true,null,{}]}`, p.Sign),
+		jwttest.Compact(header, strings.Repeat(`{"a":[`, 20), p.Sign),
+		jwttest.Compact(`{"alg":"RS256","kid":"x"}`, "{}", p.Sign),
+		jwttest.Compact(`{"alg":"EdDSA"}`, "{}", p.Sign),
 	} {
 		f.Add(seed)
 	}
@@ -46,9 +47,9 @@ func FuzzVerify(f *testing.F) {
 
 // FuzzParsePublicKey looks for a key that does not survive being stored.
 func FuzzParsePublicKey(f *testing.F) {
-	p := newPair(f, jwt.ES256, "k")
+	p := jwttest.New(f, jwt.ES256, "k")
 	f.Add([]byte(p.PEM()))
-	f.Add([]byte(spki(f, rsaPrivate().Public())))
+	f.Add([]byte(jwttest.SPKI(f, jwttest.RSA().Public())))
 	f.Add([]byte(`{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"a"}`))
 	f.Add([]byte(`{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}`))
 	f.Add([]byte(`{"kty":"RSA","n":"AQAB","e":"AQAB","key_ops":["verify"]}`))

@@ -19,6 +19,7 @@ import (
 
 	"github.com/valetkey/valetkey/internal/fault"
 	"github.com/valetkey/valetkey/internal/jwt"
+	"github.com/valetkey/valetkey/internal/jwt/jwttest"
 )
 
 // modulus is a PKCS#1 public key with any numbers.
@@ -65,8 +66,8 @@ func TestPrivateKeyRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pkcs1 := x509.MarshalPKCS1PrivateKey(rsaPrivate())
-	public := spki(t, ec.Public())
+	pkcs1 := x509.MarshalPKCS1PrivateKey(jwttest.RSA())
+	public := jwttest.SPKI(t, ec.Public())
 	const x = `"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"`
 	for name, data := range map[string]string{
 		"pkcs8":              pemOf("PRIVATE KEY", pkcs8),
@@ -118,8 +119,8 @@ func TestKeyRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ec, ed := newPair(t, jwt.ES256, "k"), newPair(t, jwt.EdDSA, "k")
-	n := rsaPrivate().N
+	ec, ed := jwttest.New(t, jwt.ES256, "k"), jwttest.New(t, jwt.EdDSA, "k")
+	n := jwttest.RSA().N
 	even := new(big.Int).Lsh(big.NewInt(1), 2047)
 	const ecJWK = `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"`
 	for name, c := range map[string]struct {
@@ -134,7 +135,7 @@ func TestKeyRefused(t *testing.T) {
 		"text after":         {ec.PEM() + "x", "", jwt.ReasonMalformedKey},
 		"broken":             {pemOf("PUBLIC KEY", []byte("no der")), "", jwt.ReasonMalformedKey},
 		"request":            {pemOf("CERTIFICATE REQUEST", []byte("no der")), "", jwt.ReasonMalformedKey},
-		"P-384":              {spki(t, p384.Public()), "", jwt.ReasonUnsupportedKey},
+		"P-384":              {jwttest.SPKI(t, p384.Public()), "", jwt.ReasonUnsupportedKey},
 		"rsa 2047 bit":       {modulus(t, new(big.Int).Rsh(n, 1).SetBit(new(big.Int).Rsh(n, 1), 0, 1), 65537), "", jwt.ReasonWeakKey},
 		"rsa 8192 bit":       {modulus(t, randomModulus(t, 8192), 65537), "", jwt.ReasonWeakKey},
 		"rsa e 1":            {modulus(t, n, 1), "", jwt.ReasonWeakKey},
@@ -166,8 +167,8 @@ func TestKeyRefused(t *testing.T) {
 		"jwk set":            {`{"keys":[` + ecJWK + `}]}`, "", jwt.ReasonMalformedKey},
 		"jwk trailing":       {ecJWK + `}{}`, "", jwt.ReasonMalformedKey},
 		"jwk list":           {`[` + ecJWK + `}]`, "", jwt.ReasonMalformedKey},
-		"jwk ed25519 zero":   {`{"kty":"OKP","crv":"Ed25519","x":"` + b64(strings.Repeat("\x00", 32)) + `"}`, "", jwt.ReasonWeakKey},
-		"jwk ed25519 neg. 1": {`{"kty":"OKP","crv":"Ed25519","x":"` + b64("\x01"+strings.Repeat("\x00", 30)+"\x80") + `"}`, "", jwt.ReasonWeakKey},
+		"jwk ed25519 zero":   {`{"kty":"OKP","crv":"Ed25519","x":"` + jwttest.Encode(strings.Repeat("\x00", 32)) + `"}`, "", jwt.ReasonWeakKey},
+		"jwk ed25519 neg. 1": {`{"kty":"OKP","crv":"Ed25519","x":"` + jwttest.Encode("\x01"+strings.Repeat("\x00", 30)+"\x80") + `"}`, "", jwt.ReasonWeakKey},
 	} {
 		t.Run(name, func(t *testing.T) {
 			key, err := jwt.ParsePublicKey([]byte(c.data), c.alg)
@@ -201,7 +202,7 @@ func TestSmallOrderPointsForge(t *testing.T) {
 		if hits == 0 {
 			t.Errorf("%s is not of small order", point)
 		}
-		if _, err := jwt.ParsePublicKey([]byte(spki(t, ed25519.PublicKey(pub))), ""); reason(err) != jwt.ReasonWeakKey {
+		if _, err := jwt.ParsePublicKey([]byte(jwttest.SPKI(t, ed25519.PublicKey(pub))), ""); reason(err) != jwt.ReasonWeakKey {
 			t.Errorf("%s: %v", point, err)
 		}
 	}
@@ -209,25 +210,25 @@ func TestSmallOrderPointsForge(t *testing.T) {
 
 func TestKeyForms(t *testing.T) {
 	template := &x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "agent"}}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, rsaPrivate().Public(), rsaPrivate())
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, jwttest.RSA().Public(), jwttest.RSA())
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := rsaPrivate().N
+	n := jwttest.RSA().N
 	for name, c := range map[string]struct {
 		data string
 		alg  jwt.Alg
 		want jwt.Alg
 	}{
-		"spki":             {spki(t, rsaPrivate().Public()), "", jwt.RS256},
-		"spki, text first": {"Bag Attributes\n" + spki(t, rsaPrivate().Public()), jwt.PS256, jwt.PS256},
+		"spki":             {jwttest.SPKI(t, jwttest.RSA().Public()), "", jwt.RS256},
+		"spki, text first": {"Bag Attributes\n" + jwttest.SPKI(t, jwttest.RSA().Public()), jwt.PS256, jwt.PS256},
 		"pkcs1":            {modulus(t, n, 65537), jwt.RS384, jwt.RS384},
 		"pkcs1, e 3":       {modulus(t, n, 3), "", jwt.RS256},
 		"4096 bit":         {modulus(t, oddAndSound(t, 4096), 65537), "", jwt.RS256},
 		"certificate":      {pemOf("CERTIFICATE", cert), "", jwt.RS256},
-		"ec":               {newPair(t, jwt.ES256, "k").PEM(), "", jwt.ES256},
-		"ed25519":          {newPair(t, jwt.EdDSA, "k").PEM(), jwt.EdDSA, jwt.EdDSA},
-		"jwk rsa":          {" {\"kty\":\"RSA\",\"e\":\"AQAB\",\"alg\":\"PS256\",\"n\":\"" + b64(string(n.Bytes())) + "\"}\n", "", jwt.PS256},
+		"ec":               {jwttest.New(t, jwt.ES256, "k").PEM(), "", jwt.ES256},
+		"ed25519":          {jwttest.New(t, jwt.EdDSA, "k").PEM(), jwt.EdDSA, jwt.EdDSA},
+		"jwk rsa":          {" {\"kty\":\"RSA\",\"e\":\"AQAB\",\"alg\":\"PS256\",\"n\":\"" + jwttest.Encode(string(n.Bytes())) + "\"}\n", "", jwt.PS256},
 	} {
 		t.Run(name, func(t *testing.T) {
 			key, err := jwt.ParsePublicKey([]byte(c.data), c.alg)

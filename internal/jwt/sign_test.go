@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/valetkey/valetkey/internal/jwt"
+	"github.com/valetkey/valetkey/internal/jwt/jwttest"
 	"github.com/valetkey/valetkey/secret"
 )
 
@@ -35,15 +36,15 @@ func TestSignerKeyRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	smallDER, err1 := x509.MarshalPKCS8PrivateKey(small)
-	ecDER, err2 := x509.MarshalPKCS8PrivateKey(newPair(t, jwt.ES256, "k").private)
+	ecDER, err2 := x509.MarshalPKCS8PrivateKey(jwttest.New(t, jwt.ES256, "k").Private)
 	if err1 != nil || err2 != nil {
 		t.Fatal(err1, err2)
 	}
 	_, good := newSigner(t)
 	for name, text := range map[string]string{
 		"empty":    "",
-		"public":   spki(t, rsaPrivate().Public()),
-		"pkcs1":    pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaPrivate())),
+		"public":   jwttest.SPKI(t, jwttest.RSA().Public()),
+		"pkcs1":    pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(jwttest.RSA())),
 		"1024 bit": pemOf("PRIVATE KEY", smallDER),
 		"ec":       pemOf("PRIVATE KEY", ecDER),
 		"broken":   pemOf("PRIVATE KEY", []byte("canary-4f9Kq2ZxW7")),
@@ -108,7 +109,7 @@ func TestSignerNeverPrints(t *testing.T) {
 
 func TestJWKS(t *testing.T) {
 	s, _ := newSigner(t)
-	ec := newPair(t, jwt.ES256, "agent-1-k1")
+	ec := jwttest.New(t, jwt.ES256, "agent-1-k1")
 	var set struct{ Keys []map[string]string }
 	if err := json.Unmarshal(jwt.PublicSet(s.Key(), ec.Key), &set); err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/valetkey/valetkey/internal/jwt"
+	"github.com/valetkey/valetkey/internal/jwt/jwttest"
 )
 
 func verifies(raw string, k jwt.Key) error {
@@ -24,23 +25,23 @@ func verifies(raw string, k jwt.Key) error {
 
 // Signatures in a form that another verifier may take for good.
 func TestSignatureFormRefused(t *testing.T) {
-	ec, ps := newPair(t, jwt.ES256, "k1"), newPair(t, jwt.PS256, "k2")
+	ec, ps := jwttest.New(t, jwt.ES256, "k1"), jwttest.New(t, jwt.PS256, "k2")
 	half := func(n *big.Int) []byte { return n.FillBytes(make([]byte, 32)) }
 	order := elliptic.P256().Params().N
 	for _, c := range []struct {
 		name string
-		by   pair
-		sign signing
+		by   jwttest.Pair
+		sign jwttest.Signing
 	}{
 		{"r and s zero", ec, func(string) []byte { return make([]byte, 64) }},
 		{"r and s of the order", ec, func(string) []byte { return append(half(order), half(order)...) }},
-		{"s zero", ec, func(in string) []byte { return append(ec.sign(in)[:32], make([]byte, 32)...) }},
-		{"too short", ec, func(in string) []byte { return ec.sign(in)[:63] }},
-		{"padded in front", ec, func(in string) []byte { return append([]byte{0}, ec.sign(in)...) }},
-		{"padded behind", ec, func(in string) []byte { return append(ec.sign(in), 0) }},
+		{"s zero", ec, func(in string) []byte { return append(ec.Sign(in)[:32], make([]byte, 32)...) }},
+		{"too short", ec, func(in string) []byte { return ec.Sign(in)[:63] }},
+		{"padded in front", ec, func(in string) []byte { return append([]byte{0}, ec.Sign(in)...) }},
+		{"padded behind", ec, func(in string) []byte { return append(ec.Sign(in), 0) }},
 		{"DER", ec, func(in string) []byte {
 			sum := sha256.Sum256([]byte(in))
-			sig, err := ec.private.Sign(rand.Reader, sum[:], crypto.SHA256)
+			sig, err := ec.Private.Sign(rand.Reader, sum[:], crypto.SHA256)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -48,7 +49,7 @@ func TestSignatureFormRefused(t *testing.T) {
 		}},
 		{"PSS without salt", ps, func(in string) []byte {
 			sum := sha256.Sum256([]byte(in))
-			sig, err := rsa.SignPSS(rand.Reader, rsaPrivate(), crypto.SHA256, sum[:], &rsa.PSSOptions{SaltLength: 0})
+			sig, err := rsa.SignPSS(rand.Reader, jwttest.RSA(), crypto.SHA256, sum[:], &rsa.PSSOptions{SaltLength: 0})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -56,14 +57,14 @@ func TestSignatureFormRefused(t *testing.T) {
 		}},
 		{"PSS with a salt of another length", ps, func(in string) []byte {
 			sum := sha256.Sum256([]byte(in))
-			sig, err := rsa.SignPSS(rand.Reader, rsaPrivate(), crypto.SHA256, sum[:], &rsa.PSSOptions{SaltLength: 20})
+			sig, err := rsa.SignPSS(rand.Reader, jwttest.RSA(), crypto.SHA256, sum[:], &rsa.PSSOptions{SaltLength: 20})
 			if err != nil {
 				t.Fatal(err)
 			}
 			return sig
 		}},
 	} {
-		raw := compact(c.by.header(jwt.TypeVaultSubject).json(), subjectClaims().json(), c.sign)
+		raw := jwttest.Compact(c.by.Header(jwt.TypeVaultSubject).JSON(), subjectClaims().JSON(), c.sign)
 		if err := verifies(raw, c.by.Key); !errors.Is(err, jwt.ErrUnverified) {
 			t.Errorf("%s: %v, want ErrUnverified", c.name, err)
 		}
@@ -74,13 +75,13 @@ func TestSignatureFormRefused(t *testing.T) {
 // changed in one bit neither says so.
 func TestSignaturesLikeAnother(t *testing.T) {
 	for _, alg := range algs {
-		p := newPair(t, alg, "k1")
-		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(alg), Key: jose.JSONWebKey{Key: p.private, KeyID: "k1"}},
+		p := jwttest.New(t, alg, "k1")
+		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(alg), Key: jose.JSONWebKey{Key: p.Private, KeyID: "k1"}},
 			(&jose.SignerOptions{}).WithType(jwt.TypeVaultSubject))
 		if err != nil {
 			t.Fatal(err)
 		}
-		jws, err := signer.Sign([]byte(subjectClaims().json()))
+		jws, err := signer.Sign([]byte(subjectClaims().JSON()))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,65 +19,66 @@ import (
 
 	"github.com/valetkey/valetkey/internal/fault"
 	"github.com/valetkey/valetkey/internal/jwt"
+	"github.com/valetkey/valetkey/internal/jwt/jwttest"
 )
 
 var algs = []jwt.Alg{jwt.RS256, jwt.RS384, jwt.PS256, jwt.ES256, jwt.EdDSA}
 
 // Each rule with a token that it stops.
 func TestRejected(t *testing.T) {
-	p := newPair(t, jwt.ES256, "agent-1-k1")
+	p := jwttest.New(t, jwt.ES256, "agent-1-k1")
 	s, a := subjectClaims(), assertionClaims()
 	long := strings.Repeat("x", 257)
 	for _, c := range []struct {
 		name    string
 		surface string
-		claims  object
+		claims  jwttest.Object
 		want    string
 	}{
-		{"no iss", exchange, s.with("iss", nil), jwt.ReasonMissingIssuer},
-		{"iss empty", exchange, s.with("iss", ""), jwt.ReasonMalformedClaim},
-		{"iss null", exchange, s.with("iss", json.RawMessage("null")), jwt.ReasonMalformedClaim},
-		{"iss other", exchange, s.with("iss", "agent-2"), jwt.ReasonWrongIssuer},
-		{"no sub", exchange, s.with("sub", nil), jwt.ReasonMissingSubject},
-		{"sub long", exchange, s.with("sub", long), jwt.ReasonMalformedClaim},
-		{"sub with NUL", exchange, s.with("sub", "user-1\x00"), jwt.ReasonMalformedClaim},
-		{"sub with line", exchange, s.with("sub", "user-1\n"), jwt.ReasonMalformedClaim},
-		{"sub with NEL", exchange, s.with("sub", "user-1\u0085"), jwt.ReasonMalformedClaim},
-		{"sub not iss", assertion, a.with("sub", "user-1"), jwt.ReasonWrongSubject},
-		{"no aud", exchange, s.with("aud", nil), jwt.ReasonMissingAudience},
-		{"aud with slash", exchange, s.with("aud", issuer+"/"), jwt.ReasonWrongAudience},
-		{"aud list empty", exchange, s.with("aud", []string{}), jwt.ReasonWrongAudience},
-		{"aud twice the same", assertion, a.with("aud", []string{issuer, issuer}), jwt.ReasonWrongAudience},
-		{"aud list of list", exchange, s.with("aud", []any{[]string{issuer}}), jwt.ReasonWrongAudience},
-		{"aud object", exchange, s.with("aud", object{"a": issuer}), jwt.ReasonWrongAudience},
-		{"no jti", exchange, s.with("jti", nil), jwt.ReasonMissingID},
-		{"no jti", assertion, a.with("jti", nil), jwt.ReasonMissingID},
-		{"jti number", exchange, s.with("jti", 7), jwt.ReasonMalformedClaim},
-		{"jti long", exchange, s.with("jti", long), jwt.ReasonMalformedClaim},
-		{"no audit_context", exchange, s.with("audit_context", nil), jwt.ReasonMissingAuditContext},
-		{"audit_context empty", exchange, s.with("audit_context", ""), jwt.ReasonMalformedClaim},
-		{"audit_context long", exchange, s.with("audit_context", strings.Repeat("ж", 257)), jwt.ReasonMalformedClaim},
-		{"audit_context list", exchange, s.with("audit_context", []string{"x"}), jwt.ReasonMalformedClaim},
-		{"audit_context escape", exchange, s.with("audit_context", "\x1b[2J"), jwt.ReasonMalformedClaim},
-		{"org_id number", exchange, s.with("org_id", 1), jwt.ReasonMalformedClaim},
-		{"act", exchange, s.with("act", object{"sub": "admin"}), jwt.ReasonActorClaim},
-		{"may_act", assertion, a.with("may_act", object{}), jwt.ReasonActorClaim},
-		{"no iat", exchange, s.with("iat", nil), jwt.ReasonMissingIssuedAt},
-		{"iat true", exchange, s.with("iat", true), jwt.ReasonMalformedClaim},
-		{"iat in ms", exchange, s.with("iat", now.UnixMilli()), jwt.ReasonMalformedClaim}, // beyond the year 9999
-		{"no exp", assertion, a.with("exp", nil), jwt.ReasonMissingExp},
-		{"exp long ago", assertion, a.with("exp", 0), jwt.ReasonExpiresBeforeIssue},
-		{"exp long ago, no iat", assertion, a.with("exp", 0, "iat", nil), jwt.ReasonExpired},
-		{"exp year 10000", exchange, s.with("exp", json.RawMessage("253402300800")), jwt.ReasonMalformedClaim},
-		{"exp is iat", exchange, s.with("exp", now.Unix()), jwt.ReasonExpiresBeforeIssue},
-		{"lifetime 301 s", assertion, a.with("exp", now.Unix()+301), jwt.ReasonLifetimeTooLong},
-		{"lifetime without iat", assertion, a.with("iat", nil, "exp", now.Unix()+331), jwt.ReasonLifetimeTooLong},
-		{"old, long exp", exchange, s.with("iat", now.Unix()-61, "exp", now.Unix()+9999), jwt.ReasonTooOld},
+		{"no iss", exchange, s.With("iss", nil), jwt.ReasonMissingIssuer},
+		{"iss empty", exchange, s.With("iss", ""), jwt.ReasonMalformedClaim},
+		{"iss null", exchange, s.With("iss", json.RawMessage("null")), jwt.ReasonMalformedClaim},
+		{"iss other", exchange, s.With("iss", "agent-2"), jwt.ReasonWrongIssuer},
+		{"no sub", exchange, s.With("sub", nil), jwt.ReasonMissingSubject},
+		{"sub long", exchange, s.With("sub", long), jwt.ReasonMalformedClaim},
+		{"sub with NUL", exchange, s.With("sub", "user-1\x00"), jwt.ReasonMalformedClaim},
+		{"sub with line", exchange, s.With("sub", "user-1\n"), jwt.ReasonMalformedClaim},
+		{"sub with NEL", exchange, s.With("sub", "user-1\u0085"), jwt.ReasonMalformedClaim},
+		{"sub not iss", assertion, a.With("sub", "user-1"), jwt.ReasonWrongSubject},
+		{"no aud", exchange, s.With("aud", nil), jwt.ReasonMissingAudience},
+		{"aud with slash", exchange, s.With("aud", issuer+"/"), jwt.ReasonWrongAudience},
+		{"aud list empty", exchange, s.With("aud", []string{}), jwt.ReasonWrongAudience},
+		{"aud twice the same", assertion, a.With("aud", []string{issuer, issuer}), jwt.ReasonWrongAudience},
+		{"aud list of list", exchange, s.With("aud", []any{[]string{issuer}}), jwt.ReasonWrongAudience},
+		{"aud object", exchange, s.With("aud", jwttest.Object{"a": issuer}), jwt.ReasonWrongAudience},
+		{"no jti", exchange, s.With("jti", nil), jwt.ReasonMissingID},
+		{"no jti", assertion, a.With("jti", nil), jwt.ReasonMissingID},
+		{"jti number", exchange, s.With("jti", 7), jwt.ReasonMalformedClaim},
+		{"jti long", exchange, s.With("jti", long), jwt.ReasonMalformedClaim},
+		{"no audit_context", exchange, s.With("audit_context", nil), jwt.ReasonMissingAuditContext},
+		{"audit_context empty", exchange, s.With("audit_context", ""), jwt.ReasonMalformedClaim},
+		{"audit_context long", exchange, s.With("audit_context", strings.Repeat("ж", 257)), jwt.ReasonMalformedClaim},
+		{"audit_context list", exchange, s.With("audit_context", []string{"x"}), jwt.ReasonMalformedClaim},
+		{"audit_context escape", exchange, s.With("audit_context", "\x1b[2J"), jwt.ReasonMalformedClaim},
+		{"org_id number", exchange, s.With("org_id", 1), jwt.ReasonMalformedClaim},
+		{"act", exchange, s.With("act", jwttest.Object{"sub": "admin"}), jwt.ReasonActorClaim},
+		{"may_act", assertion, a.With("may_act", jwttest.Object{}), jwt.ReasonActorClaim},
+		{"no iat", exchange, s.With("iat", nil), jwt.ReasonMissingIssuedAt},
+		{"iat true", exchange, s.With("iat", true), jwt.ReasonMalformedClaim},
+		{"iat in ms", exchange, s.With("iat", now.UnixMilli()), jwt.ReasonMalformedClaim}, // beyond the year 9999
+		{"no exp", assertion, a.With("exp", nil), jwt.ReasonMissingExp},
+		{"exp long ago", assertion, a.With("exp", 0), jwt.ReasonExpiresBeforeIssue},
+		{"exp long ago, no iat", assertion, a.With("exp", 0, "iat", nil), jwt.ReasonExpired},
+		{"exp year 10000", exchange, s.With("exp", json.RawMessage("253402300800")), jwt.ReasonMalformedClaim},
+		{"exp is iat", exchange, s.With("exp", now.Unix()), jwt.ReasonExpiresBeforeIssue},
+		{"lifetime 301 s", assertion, a.With("exp", now.Unix()+301), jwt.ReasonLifetimeTooLong},
+		{"lifetime without iat", assertion, a.With("iat", nil, "exp", now.Unix()+331), jwt.ReasonLifetimeTooLong},
+		{"old, long exp", exchange, s.With("iat", now.Unix()-61, "exp", now.Unix()+9999), jwt.ReasonTooOld},
 	} {
 		t.Run(c.surface+" "+c.name, func(t *testing.T) {
-			raw := p.subject(c.claims)
+			raw := p.Subject(c.claims)
 			if c.surface == assertion {
-				raw = p.assertion(c.claims)
+				raw = p.Assertion(c.claims)
 			}
 			r := rules(c.surface)
 			r.Issuer = "agent-1"
@@ -100,32 +101,32 @@ func TestRejected(t *testing.T) {
 }
 
 func TestAccepted(t *testing.T) {
-	p := newPair(t, jwt.ES256, "agent-1-k1")
+	p := jwttest.New(t, jwt.ES256, "agent-1-k1")
 	s, a := subjectClaims(), assertionClaims()
 	for _, c := range []struct {
 		name   string
-		header object
-		claims object
+		header jwttest.Object
+		claims jwttest.Object
 		rules  jwt.Rules
 	}{
-		{"worker", p.header(jwt.TypeVaultSubject), s, jwt.VaultSubject(issuer, true)},
-		{"no exp, no nbf", p.header(jwt.TypeVaultSubject), s.with("exp", nil, "nbf", nil), jwt.VaultSubject(issuer, true)},
-		{"exp +1 day", p.header(jwt.TypeVaultSubject), s.with("exp", now.Unix()+86400), jwt.VaultSubject(issuer, true)},
-		{"aud list of one", p.header(jwt.TypeVaultSubject), s.with("aud", []string{issuer}), jwt.VaultSubject(issuer, true)},
-		{"other claims", p.header(jwt.TypeVaultSubject), s.with("scope", "a b", "x", object{"a": []any{1.5e3, nil, false}}), jwt.VaultSubject(issuer, true)},
-		{"audit_context 256", p.header(jwt.TypeVaultSubject), s.with("audit_context", strings.Repeat("ж", 256)), jwt.VaultSubject(issuer, true)},
-		{"exponent", p.header(jwt.TypeVaultSubject), s.with("iat", json.RawMessage("17723664e2")), jwt.VaultSubject(issuer, true)},
-		{"compat", p.header(jwt.TypeVaultSubject), s.with("jti", nil, "audit_context", nil), jwt.VaultSubject(issuer, false)},
-		{"thumbprint hint", p.header(jwt.TypeVaultSubject).with("x5t", "abc"), s, jwt.VaultSubject(issuer, true)},
-		{"assertion", p.header(""), a, jwt.ClientAssertion(issuer)},
-		{"assertion typ JWT", p.header("JWT"), a, jwt.ClientAssertion(issuer)},
-		{"assertion own typ", p.header(jwt.TypeClientAssertion), a, jwt.ClientAssertion(issuer)},
-		{"assertion 300 s", p.header(""), a.with("exp", now.Unix()+300), jwt.ClientAssertion(issuer)},
-		{"assertion without iat", p.header(""), a.with("iat", nil, "exp", now.Unix()+300), jwt.ClientAssertion(issuer)},
-		{"without kid", p.header("").with("kid", nil), a, jwt.ClientAssertion(issuer)},
+		{"worker", p.Header(jwt.TypeVaultSubject), s, jwt.VaultSubject(issuer, true)},
+		{"no exp, no nbf", p.Header(jwt.TypeVaultSubject), s.With("exp", nil, "nbf", nil), jwt.VaultSubject(issuer, true)},
+		{"exp +1 day", p.Header(jwt.TypeVaultSubject), s.With("exp", now.Unix()+86400), jwt.VaultSubject(issuer, true)},
+		{"aud list of one", p.Header(jwt.TypeVaultSubject), s.With("aud", []string{issuer}), jwt.VaultSubject(issuer, true)},
+		{"other claims", p.Header(jwt.TypeVaultSubject), s.With("scope", "a b", "x", jwttest.Object{"a": []any{1.5e3, nil, false}}), jwt.VaultSubject(issuer, true)},
+		{"audit_context 256", p.Header(jwt.TypeVaultSubject), s.With("audit_context", strings.Repeat("ж", 256)), jwt.VaultSubject(issuer, true)},
+		{"exponent", p.Header(jwt.TypeVaultSubject), s.With("iat", json.RawMessage("17723664e2")), jwt.VaultSubject(issuer, true)},
+		{"compat", p.Header(jwt.TypeVaultSubject), s.With("jti", nil, "audit_context", nil), jwt.VaultSubject(issuer, false)},
+		{"thumbprint hint", p.Header(jwt.TypeVaultSubject).With("x5t", "abc"), s, jwt.VaultSubject(issuer, true)},
+		{"assertion", p.Header(""), a, jwt.ClientAssertion(issuer)},
+		{"assertion typ JWT", p.Header("JWT"), a, jwt.ClientAssertion(issuer)},
+		{"assertion own typ", p.Header(jwt.TypeClientAssertion), a, jwt.ClientAssertion(issuer)},
+		{"assertion 300 s", p.Header(""), a.With("exp", now.Unix()+300), jwt.ClientAssertion(issuer)},
+		{"assertion without iat", p.Header(""), a.With("iat", nil, "exp", now.Unix()+300), jwt.ClientAssertion(issuer)},
+		{"without kid", p.Header("").With("kid", nil), a, jwt.ClientAssertion(issuer)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if _, _, err := jwt.Verify(compact(c.header.json(), c.claims.json(), p.sign), []jwt.Key{p.Key}, c.rules, now); err != nil {
+			if _, _, err := jwt.Verify(jwttest.Compact(c.header.JSON(), c.claims.JSON(), p.Sign), []jwt.Key{p.Key}, c.rules, now); err != nil {
 				t.Errorf("Verify: %v", err)
 			}
 		})
@@ -133,8 +134,8 @@ func TestAccepted(t *testing.T) {
 }
 
 func TestClaims(t *testing.T) {
-	p := newPair(t, jwt.EdDSA, "agent-1-k1")
-	raw := p.subject(subjectClaims().with("org_id", "org_7", "nbf", json.RawMessage(fmt.Sprintf("%d.9", now.Unix()-5))))
+	p := jwttest.New(t, jwt.EdDSA, "agent-1-k1")
+	raw := p.Subject(subjectClaims().With("org_id", "org_7", "nbf", json.RawMessage(fmt.Sprintf("%d.9", now.Unix()-5))))
 	got, key, err := jwt.Verify(raw, []jwt.Key{p.Key}, jwt.VaultSubject(issuer, true), now)
 	if err != nil {
 		t.Fatal(err)
@@ -157,8 +158,8 @@ func TestClaims(t *testing.T) {
 // Anybody can make a second ES256 signature out of a first: what a replay is
 // remembered by must not change with it.
 func TestHashIgnoresSignature(t *testing.T) {
-	p := newPair(t, jwt.ES256, "agent-1-k1")
-	raw := p.subject(subjectClaims())
+	p := jwttest.New(t, jwt.ES256, "agent-1-k1")
+	raw := p.Subject(subjectClaims())
 	cut := strings.LastIndexByte(raw, '.') + 1
 	sig, err := base64.RawURLEncoding.DecodeString(raw[cut:])
 	if err != nil {
@@ -166,7 +167,7 @@ func TestHashIgnoresSignature(t *testing.T) {
 	}
 	s := new(big.Int).SetBytes(sig[32:])
 	s.Sub(elliptic.P256().Params().N, s).FillBytes(sig[32:])
-	other := raw[:cut] + b64(string(sig))
+	other := raw[:cut] + jwttest.Encode(string(sig))
 	first, _, err1 := jwt.Verify(raw, []jwt.Key{p.Key}, jwt.VaultSubject(issuer, true), now)
 	second, _, err2 := jwt.Verify(other, []jwt.Key{p.Key}, jwt.VaultSubject(issuer, true), now)
 	if err := errors.Join(err1, err2); err != nil {
@@ -179,7 +180,7 @@ func TestHashIgnoresSignature(t *testing.T) {
 
 // A wrong typ names the right one, whatever else is wrong.
 func TestWrongTypeNamesRightOne(t *testing.T) {
-	p := newPair(t, jwt.ES256, "k")
+	p := jwttest.New(t, jwt.ES256, "k")
 	for _, c := range []struct {
 		typ   string
 		rules jwt.Rules
@@ -190,7 +191,7 @@ func TestWrongTypeNamesRightOne(t *testing.T) {
 		{"token-vault-req+jwt", jwt.ClientAssertion(issuer), []string{`"JWT"`, `"client-authentication+jwt"`, "leave it out"}},
 		{"jwt", jwt.ClientAssertion(issuer), []string{`"JWT"`}},
 	} {
-		raw := compact(p.header(c.typ).json(), `{"iss":7}`, p.sign)
+		raw := jwttest.Compact(p.Header(c.typ).JSON(), `{"iss":7}`, p.Sign)
 		_, _, err := jwt.Verify(raw, []jwt.Key{p.Key}, c.rules, now)
 		if reason(err) != jwt.ReasonWrongType {
 			t.Errorf("typ %q: %v", c.typ, err)
@@ -205,8 +206,8 @@ func TestWrongTypeNamesRightOne(t *testing.T) {
 
 // Documents that another reader might read differently.
 func TestPayloadRefused(t *testing.T) {
-	p := newPair(t, jwt.EdDSA, "k")
-	rest := subjectClaims().json()[1:]
+	p := jwttest.New(t, jwt.EdDSA, "k")
+	rest := subjectClaims().JSON()[1:]
 	deep := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 	var many, names strings.Builder
 	for i := range 65 {
@@ -261,7 +262,7 @@ func TestPayloadRefused(t *testing.T) {
 		"blank":              " ",
 	} {
 		t.Run(name, func(t *testing.T) {
-			raw := compact(p.header(jwt.TypeVaultSubject).json(), payload, p.sign)
+			raw := jwttest.Compact(p.Header(jwt.TypeVaultSubject).JSON(), payload, p.Sign)
 			if _, _, err := jwt.Verify(raw, []jwt.Key{p.Key}, jwt.VaultSubject(issuer, true), now); reason(err) != jwt.ReasonMalformedPayload {
 				t.Errorf("Verify: %v", err)
 			}
@@ -271,7 +272,7 @@ func TestPayloadRefused(t *testing.T) {
 		})
 	}
 	fine := " \t\r\n{ \"x\" : [ ] , \"y\" : {} , \"z\" : \"\\u00e9\\ud83d\\ude00\\/\\\"\\b\\f\\n\\r\\t\" , \"w\":" + deep(15) + "," + rest + "\n"
-	raw := compact(p.header(jwt.TypeVaultSubject).json(), fine, p.sign)
+	raw := jwttest.Compact(p.Header(jwt.TypeVaultSubject).JSON(), fine, p.Sign)
 	if _, _, err := jwt.Verify(raw, []jwt.Key{p.Key}, jwt.VaultSubject(issuer, true), now); err != nil {
 		t.Errorf("a legal document is refused: %v", err)
 	}
@@ -279,32 +280,32 @@ func TestPayloadRefused(t *testing.T) {
 
 // Whatever is wrong with a header, there is one answer.
 func TestHeaderRefused(t *testing.T) {
-	p := newPair(t, jwt.ES256, "agent-1-k1")
-	good := p.header(jwt.TypeVaultSubject)
+	p := jwttest.New(t, jwt.ES256, "agent-1-k1")
+	good := p.Header(jwt.TypeVaultSubject)
 	for name, header := range map[string]string{
-		"b64 true":      good.with("b64", true).json(),
-		"zip":           good.with("zip", "DEF").json(),
-		"crit empty":    good.with("crit", []string{}).json(),
-		"cty":           good.with("cty", "application/json").json(),
-		"enc":           good.with("enc", "A128GCM").json(),
-		"x5u":           good.with("x5u", "https://attacker.test/").json(),
-		"jwk null":      good.with("jwk", json.RawMessage("null")).json(),
-		"typ number":    good.with("typ", 1).json(),
-		"typ empty":     good.with("typ", "").json(),
-		"kid number":    good.with("kid", 1).json(),
-		"kid empty":     good.with("kid", "").json(),
-		"kid unknown":   good.with("kid", "agent-1-k2").json(),
-		"alg twice":     `{"alg":"none",` + good.json()[1:],
-		"Alg":           `{"Alg":"none",` + good.json()[1:],
-		"JKU":           `{"JKU":"x",` + good.json()[1:],
-		"alg null":      good.with("alg", json.RawMessage("null")).json(),
-		"alg list":      good.with("alg", []string{"ES256"}).json(),
-		"alg blank":     good.with("alg", "ES256 ").json(),
-		"alg RS256":     good.with("alg", "RS256").json(),
+		"b64 true":      good.With("b64", true).JSON(),
+		"zip":           good.With("zip", "DEF").JSON(),
+		"crit empty":    good.With("crit", []string{}).JSON(),
+		"cty":           good.With("cty", "application/json").JSON(),
+		"enc":           good.With("enc", "A128GCM").JSON(),
+		"x5u":           good.With("x5u", "https://attacker.test/").JSON(),
+		"jwk null":      good.With("jwk", json.RawMessage("null")).JSON(),
+		"typ number":    good.With("typ", 1).JSON(),
+		"typ empty":     good.With("typ", "").JSON(),
+		"kid number":    good.With("kid", 1).JSON(),
+		"kid empty":     good.With("kid", "").JSON(),
+		"kid unknown":   good.With("kid", "agent-1-k2").JSON(),
+		"alg twice":     `{"alg":"none",` + good.JSON()[1:],
+		"Alg":           `{"Alg":"none",` + good.JSON()[1:],
+		"JKU":           `{"JKU":"x",` + good.JSON()[1:],
+		"alg null":      good.With("alg", json.RawMessage("null")).JSON(),
+		"alg list":      good.With("alg", []string{"ES256"}).JSON(),
+		"alg blank":     good.With("alg", "ES256 ").JSON(),
+		"alg RS256":     good.With("alg", "RS256").JSON(),
 		"not an object": `["ES256"]`,
 		"garbage":       "\x00\x01",
 	} {
-		raw := compact(header, subjectClaims().json(), p.sign)
+		raw := jwttest.Compact(header, subjectClaims().JSON(), p.Sign)
 		claims, key, err := jwt.Verify(raw, []jwt.Key{p.Key}, jwt.VaultSubject(issuer, true), now)
 		f := fault.From(err)
 		if !errors.Is(err, jwt.ErrUnverified) || f.Kind != fault.Unauthenticated || f.Detail != jwt.ErrUnverified.Detail {
@@ -321,13 +322,13 @@ func TestHeaderRefused(t *testing.T) {
 // registered for another, even if the same RSA key made both.
 func TestAlgorithmIsTheKeys(t *testing.T) {
 	for _, registered := range algs {
-		reg := newPair(t, registered, "k")
+		reg := jwttest.New(t, registered, "k")
 		for _, used := range algs {
-			p := newPair(t, used, "k")
+			p := jwttest.New(t, used, "k")
 			if used == registered {
 				p = reg
 			}
-			_, _, err := jwt.Verify(p.subject(subjectClaims()), []jwt.Key{reg.Key}, jwt.VaultSubject(issuer, true), now)
+			_, _, err := jwt.Verify(p.Subject(subjectClaims()), []jwt.Key{reg.Key}, jwt.VaultSubject(issuer, true), now)
 			if used == registered && err != nil {
 				t.Errorf("%s: %v", used, err)
 			}
@@ -341,29 +342,29 @@ func TestAlgorithmIsTheKeys(t *testing.T) {
 // With a kid one key is tried, without one ten.
 func TestWhichKeys(t *testing.T) {
 	var keys []jwt.Key
-	var pairs []pair
+	var pairs []jwttest.Pair
 	for i := range 12 {
-		p := newPair(t, jwt.EdDSA, fmt.Sprintf("k%d", i))
+		p := jwttest.New(t, jwt.EdDSA, fmt.Sprintf("k%d", i))
 		keys, pairs = append(keys, p.Key), append(pairs, p)
 	}
 	r := jwt.VaultSubject(issuer, true)
 	for i, p := range pairs {
-		if c, _, err := jwt.Verify(p.subject(subjectClaims()), keys, r, now); err != nil || c.KID != p.KID {
+		if c, _, err := jwt.Verify(p.Subject(subjectClaims()), keys, r, now); err != nil || c.KID != p.KID {
 			t.Errorf("kid %s: %q, %v", p.KID, c.KID, err)
 		}
-		anonymous := compact(p.header(jwt.TypeVaultSubject).with("kid", nil).json(), subjectClaims().json(), p.sign)
+		anonymous := jwttest.Compact(p.Header(jwt.TypeVaultSubject).With("kid", nil).JSON(), subjectClaims().JSON(), p.Sign)
 		c, _, err := jwt.Verify(anonymous, keys, r, now)
 		if i < 10 && (err != nil || c.KID != p.KID) || i >= 10 && !errors.Is(err, jwt.ErrUnverified) {
 			t.Errorf("key %d without kid: %q, %v", i, c.KID, err)
 		}
-		other := compact(pairs[(i+1)%12].header(jwt.TypeVaultSubject).json(), subjectClaims().json(), p.sign)
+		other := jwttest.Compact(pairs[(i+1)%12].Header(jwt.TypeVaultSubject).JSON(), subjectClaims().JSON(), p.Sign)
 		if _, _, err := jwt.Verify(other, keys, r, now); !errors.Is(err, jwt.ErrUnverified) {
 			t.Errorf("key %d under another's kid: %v", i, err)
 		}
 	}
 	same := []jwt.Key{keys[0], keys[1]}
 	same[1].KID = keys[0].KID
-	wrong := compact(pairs[0].header(jwt.TypeVaultSubject).json(), subjectClaims().json(), pairs[1].sign)
+	wrong := jwttest.Compact(pairs[0].Header(jwt.TypeVaultSubject).JSON(), subjectClaims().JSON(), pairs[1].Sign)
 	if _, _, err := jwt.Verify(wrong, same, r, now); !errors.Is(err, jwt.ErrUnverified) {
 		t.Errorf("of two keys with one kid the second was used: %v", err)
 	}
@@ -374,12 +375,12 @@ func TestWhichKeys(t *testing.T) {
 
 // Rules that would accept tokens of any age or for anybody do not work.
 func TestRulesMustBound(t *testing.T) {
-	p := newPair(t, jwt.EdDSA, "k")
+	p := jwttest.New(t, jwt.EdDSA, "k")
 	good := jwt.VaultSubject(issuer, true)
 	anyAge, anyone, forever := good, good, jwt.ClientAssertion(issuer)
 	anyAge.MaxAge, anyone.Audience, forever.MaxLifetime = 0, "", 0
 	for name, r := range map[string]jwt.Rules{"age": anyAge, "audience": anyone, "lifetime": forever, "zero": {}} {
-		if _, _, err := jwt.Verify(p.subject(subjectClaims()), []jwt.Key{p.Key}, r, now); err == nil || fault.From(err).Kind != fault.Internal {
+		if _, _, err := jwt.Verify(p.Subject(subjectClaims()), []jwt.Key{p.Key}, r, now); err == nil || fault.From(err).Kind != fault.Internal {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -388,9 +389,9 @@ func TestRulesMustBound(t *testing.T) {
 // TestClock compares every offset from -120 to +120 seconds of each date with
 // the rule as the documents word it.
 func TestClock(t *testing.T) {
-	p := newPair(t, jwt.EdDSA, "k")
+	p := jwttest.New(t, jwt.EdDSA, "k")
 	keys := []jwt.Key{p.Key}
-	s, a := subjectClaims().with("nbf", nil), assertionClaims().with("nbf", nil)
+	s, a := subjectClaims().With("nbf", nil), assertionClaims().With("nbf", nil)
 	for off := int64(-120); off <= 120; off++ {
 		at := now.Unix() + off
 		for _, c := range []struct {
@@ -399,15 +400,15 @@ func TestClock(t *testing.T) {
 			r    jwt.Rules
 			want bool
 		}{
-			{"subject iat", p.subject(s.with("iat", at, "exp", nil)), jwt.VaultSubject(issuer, true), -60 <= off && off <= 30},
-			{"subject iat, exp +300", p.subject(s.with("iat", at, "exp", at+300)), jwt.VaultSubject(issuer, true), -60 <= off && off <= 30},
-			{"subject exp", p.subject(s.with("iat", now.Unix()-60, "exp", at)), jwt.VaultSubject(issuer, true), off > -30},
-			{"subject nbf", p.subject(s.with("nbf", at)), jwt.VaultSubject(issuer, false), off <= 30},
-			{"assertion exp", p.assertion(a.with("iat", now.Unix()-121, "exp", at)), jwt.ClientAssertion(issuer), off > -30},
-			{"assertion exp, no iat", p.assertion(a.with("iat", nil, "exp", at)), jwt.ClientAssertion(issuer), off > -30},
-			{"assertion iat", p.assertion(a.with("iat", at, "exp", now.Unix()+121)), jwt.ClientAssertion(issuer), off <= 30},
-			{"assertion lifetime", p.assertion(a.with("iat", now.Unix()-100, "exp", now.Unix()+160+off)), jwt.ClientAssertion(issuer), off <= 40},
-			{"assertion nbf", p.assertion(a.with("nbf", at)), jwt.ClientAssertion(issuer), off <= 30},
+			{"subject iat", p.Subject(s.With("iat", at, "exp", nil)), jwt.VaultSubject(issuer, true), -60 <= off && off <= 30},
+			{"subject iat, exp +300", p.Subject(s.With("iat", at, "exp", at+300)), jwt.VaultSubject(issuer, true), -60 <= off && off <= 30},
+			{"subject exp", p.Subject(s.With("iat", now.Unix()-60, "exp", at)), jwt.VaultSubject(issuer, true), off > -30},
+			{"subject nbf", p.Subject(s.With("nbf", at)), jwt.VaultSubject(issuer, false), off <= 30},
+			{"assertion exp", p.Assertion(a.With("iat", now.Unix()-121, "exp", at)), jwt.ClientAssertion(issuer), off > -30},
+			{"assertion exp, no iat", p.Assertion(a.With("iat", nil, "exp", at)), jwt.ClientAssertion(issuer), off > -30},
+			{"assertion iat", p.Assertion(a.With("iat", at, "exp", now.Unix()+121)), jwt.ClientAssertion(issuer), off <= 30},
+			{"assertion lifetime", p.Assertion(a.With("iat", now.Unix()-100, "exp", now.Unix()+160+off)), jwt.ClientAssertion(issuer), off <= 40},
+			{"assertion nbf", p.Assertion(a.With("nbf", at)), jwt.ClientAssertion(issuer), off <= 30},
 		} {
 			if _, _, err := jwt.Verify(c.raw, keys, c.r, now); (err == nil) != c.want {
 				t.Errorf("%s at %+d s: %v, want accepted = %v", c.name, off, err, c.want)
@@ -419,7 +420,7 @@ func TestClock(t *testing.T) {
 // A token that is accepted at any time is refused from ExpiresEffective on,
 // and the moment does not depend on when it was asked for.
 func TestExpiresEffective(t *testing.T) {
-	p := newPair(t, jwt.EdDSA, "k")
+	p := jwttest.New(t, jwt.EdDSA, "k")
 	keys := []jwt.Key{p.Key}
 	rapid.Check(t, func(t *rapid.T) {
 		iat := now.Unix() + rapid.Int64Range(-70, 40).Draw(t, "iat")
@@ -427,11 +428,11 @@ func TestExpiresEffective(t *testing.T) {
 		r, raw := jwt.VaultSubject(issuer, true), ""
 		switch rapid.IntRange(0, 2).Draw(t, "kind") {
 		case 0:
-			raw = p.subject(subjectClaims().with("nbf", nil, "iat", iat, "exp", exp))
+			raw = p.Subject(subjectClaims().With("nbf", nil, "iat", iat, "exp", exp))
 		case 1:
-			raw = p.subject(subjectClaims().with("nbf", nil, "iat", iat, "exp", nil))
+			raw = p.Subject(subjectClaims().With("nbf", nil, "iat", iat, "exp", nil))
 		case 2:
-			r, raw = jwt.ClientAssertion(issuer), p.assertion(assertionClaims().with("nbf", nil, "iat", iat, "exp", exp))
+			r, raw = jwt.ClientAssertion(issuer), p.Assertion(assertionClaims().With("nbf", nil, "iat", iat, "exp", exp))
 		}
 		c, _, err := jwt.Verify(raw, keys, r, now)
 		if err != nil {
@@ -455,9 +456,9 @@ func TestOneChangeIsRefused(t *testing.T) {
 	}
 	var tokens []signed
 	for _, alg := range algs {
-		p := newPair(t, alg, "k")
-		tokens = append(tokens, signed{p.subject(subjectClaims()), p.Key})
-		anonymous := compact(p.header(jwt.TypeVaultSubject).with("kid", nil).json(), subjectClaims().json(), p.sign)
+		p := jwttest.New(t, alg, "k")
+		tokens = append(tokens, signed{p.Subject(subjectClaims()), p.Key})
+		anonymous := jwttest.Compact(p.Header(jwt.TypeVaultSubject).With("kid", nil).JSON(), subjectClaims().JSON(), p.Sign)
 		tokens = append(tokens, signed{anonymous, p.Key})
 	}
 	rapid.Check(t, func(t *rapid.T) {
@@ -490,10 +491,10 @@ func TestOneChangeIsRefused(t *testing.T) {
 
 // DER is not how JWS spells an ECDSA signature (RFC 7518 §3.4).
 func TestDERSignatureRefused(t *testing.T) {
-	p := newPair(t, jwt.ES256, "k")
-	raw := compact(p.header(jwt.TypeVaultSubject).json(), subjectClaims().json(), func(input string) []byte {
+	p := jwttest.New(t, jwt.ES256, "k")
+	raw := jwttest.Compact(p.Header(jwt.TypeVaultSubject).JSON(), subjectClaims().JSON(), func(input string) []byte {
 		digest := sha256.Sum256([]byte(input))
-		sig, err := ecdsa.SignASN1(rand.Reader, p.private.(*ecdsa.PrivateKey), digest[:])
+		sig, err := ecdsa.SignASN1(rand.Reader, p.Private.(*ecdsa.PrivateKey), digest[:])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -505,15 +506,15 @@ func TestDERSignatureRefused(t *testing.T) {
 }
 
 func TestPeek(t *testing.T) {
-	p := newPair(t, jwt.ES256, "agent-1-k1")
-	h, iss, err := jwt.Peek(p.subject(subjectClaims()))
+	p := jwttest.New(t, jwt.ES256, "agent-1-k1")
+	h, iss, err := jwt.Peek(p.Subject(subjectClaims()))
 	want := jwt.Header{KID: "agent-1-k1", Type: jwt.TypeVaultSubject, Alg: jwt.ES256}
 	if h != want || iss != "agent-1" || err != nil {
 		t.Errorf("Peek = %+v, %q, %v", h, iss, err)
 	}
 	// Wrong claims are the business of Verify, which can say what is wrong.
-	for _, claims := range []object{subjectClaims().with("iss", nil), subjectClaims().with("iss", []string{"a"}), subjectClaims().with("iss", "agent-1\x00"), subjectClaims().with("iss", strings.Repeat("a", 257), "exp", "x")} {
-		if _, iss, err := jwt.Peek(p.subject(claims)); iss != "" || err != nil {
+	for _, claims := range []jwttest.Object{subjectClaims().With("iss", nil), subjectClaims().With("iss", []string{"a"}), subjectClaims().With("iss", "agent-1\x00"), subjectClaims().With("iss", strings.Repeat("a", 257), "exp", "x")} {
+		if _, iss, err := jwt.Peek(p.Subject(claims)); iss != "" || err != nil {
 			t.Errorf("Peek = %q, %v", iss, err)
 		}
 	}

@@ -16,6 +16,7 @@ package manage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -31,6 +32,7 @@ import (
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/user"
 	"github.com/valetkey/valetkey/internal/vault"
+	"github.com/valetkey/valetkey/provider"
 	"github.com/valetkey/valetkey/secret"
 )
 
@@ -46,6 +48,8 @@ type Service struct {
 	Users     user.Store
 	// CheckURL judges a provider's address by the rules of the way out.
 	CheckURL func(*url.URL) error
+	// Seen says when agents last did something: the one named, or all.
+	Seen func(ctx context.Context, org id.Org, which id.Agent) (map[id.Agent]time.Time, error)
 }
 
 // logger starts p's audit events about subject's things.
@@ -117,6 +121,9 @@ func (s *Service) Agent(ctx context.Context, p user.Principal, ref string) (*age
 	if !seesAll(p) && a.Owner != p.User {
 		return nil, nil, agent.ErrUnknown
 	}
+	if err := s.see(ctx, a.ID, a); err != nil {
+		return nil, nil, err
+	}
 	keys, err := s.Agents.Store.Keys().OfAgent(ctx, s.Org, a.ID)
 	return a, keys, err
 }
@@ -124,7 +131,21 @@ func (s *Service) Agent(ctx context.Context, p user.Principal, ref string) (*age
 // ListAgents lists the agents that p may look at.
 func (s *Service) ListAgents(ctx context.Context, p user.Principal) ([]*agent.Agent, error) {
 	all, err := s.Agents.Store.Agents(ctx, s.Org)
-	return visible(p, all, func(a *agent.Agent) id.User { return a.Owner }), err
+	if err != nil {
+		return nil, err
+	}
+	all = visible(p, all, func(a *agent.Agent) id.User { return a.Owner })
+	return all, s.see(ctx, "", all...)
+}
+
+// see fills in when agents were last seen, which the log knows and their rows
+// do not.
+func (s *Service) see(ctx context.Context, which id.Agent, all ...*agent.Agent) error {
+	seen, err := s.Seen(ctx, s.Org, which)
+	for _, a := range all {
+		a.SeenAt = seen[a.ID]
+	}
+	return err
 }
 
 // seesAll says whether p may look at everybody's things: not at what is in
@@ -261,6 +282,26 @@ func (s *Service) ListConnections(ctx context.Context, p user.Principal) ([]*vau
 	return visible(p, all, func(c *vault.Connection) id.User { return c.User }), err
 }
 
+// PageConnections lists a page of them, the latest made first.
+func (s *Service) PageConnections(ctx context.Context, p user.Principal, before id.Connection, limit int) ([]*vault.Connection, error) {
+	of, err := lister(p)
+	if err != nil {
+		return nil, err
+	}
+	return s.Conns.Page(ctx, s.Org, of, before, limit)
+}
+
+// lister is whose things p may list: "" is everybody's.
+func lister(p user.Principal) (id.User, error) {
+	if seesAll(p) {
+		return "", nil
+	}
+	if p.User == "" {
+		return "", user.ErrLogin // "" would be everybody
+	}
+	return p.User, nil
+}
+
 // Disconnect ends a connection, here and as far as possible at its provider.
 func (s *Service) Disconnect(ctx context.Context, p user.Principal, ref string, now time.Time) (vault.Report, error) {
 	c, err := s.Connection(ctx, p, ref)
@@ -310,7 +351,14 @@ func (s *Service) CreateGrant(ctx context.Context, p user.Principal, want Grant,
 	if err := g.Validate(now); err != nil {
 		return nil, err
 	}
-	if err := s.known(ctx, c, g.Operations); err != nil {
+	prov, err := s.Providers.Find(ctx, c.Provider)
+	if err != nil {
+		return nil, err
+	}
+	if err := known(prov, g.Operations); err != nil {
+		return nil, err
+	}
+	if err := named(prov, g.Resources); err != nil {
 		return nil, err
 	}
 	if g.Mode == grant.Vend {
@@ -327,11 +375,7 @@ func (s *Service) CreateGrant(ctx context.Context, p user.Principal, want Grant,
 
 // known refuses operations that the provider does not have: a misspelt grant
 // would look given and do nothing.
-func (s *Service) known(ctx context.Context, c *vault.Connection, patterns []string) error {
-	prov, err := s.Providers.Find(ctx, c.Provider)
-	if err != nil {
-		return err
-	}
+func known(prov *vault.Provider, patterns []string) error {
 	names := append(prov.Spec.Names(), prov.Spec.RawRead(), prov.Spec.RawWrite())
 	for _, p := range patterns {
 		prefix, wild := strings.CutSuffix(p, "*")
@@ -340,10 +384,49 @@ func (s *Service) known(ctx context.Context, c *vault.Connection, patterns []str
 			fits = fits || n == p || wild && strings.HasPrefix(n, prefix)
 		}
 		if !fits {
-			return fault.New(fault.Invalid, "unknown_operation", fmt.Sprintf("%s has no operation %.80q; 'valetkey connection operations %s' lists them.", prov.Spec.Name, p, c.Provider))
+			return fault.New(fault.Invalid, "unknown_operation", fmt.Sprintf("%s has no operation %.80q; 'valetkey connection operations %s' lists them.", prov.Spec.Name, p, prov.ID))
 		}
 	}
 	return nil
+}
+
+// named refuses resources that are not written as the provider's are: they
+// would cover nothing. The first kind that the provider has goes without its
+// name; another kind is named, so that "octo" is not an organization to one
+// reader and all of its repositories to the next.
+func named(prov *vault.Provider, patterns []string) error {
+	forms := prov.Spec.Forms()
+	if len(patterns) > 0 && len(forms) == 0 {
+		return fault.New(fault.Invalid, "bad_resource", fmt.Sprintf("Nothing is known about the resources of %s, so a grant cannot be held to any; leave them out.", prov.Spec.Name))
+	}
+	for _, p := range patterns {
+		fits := p == "*" || forms[0].Fits(p)
+		for _, f := range forms {
+			if name, typed := strings.CutPrefix(p, f.Type+":"); typed {
+				fits = f.Fits(name)
+			}
+		}
+		if !fits {
+			return fault.New(fault.Invalid, "bad_resource", fmt.Sprintf("%s has no resource %.80q: %s.", prov.Spec.Name, p, written(forms)))
+		}
+	}
+	return nil
+}
+
+// written says how the resources of a provider are written.
+func written(forms []provider.Resource) string {
+	var said []string
+	for i, f := range forms {
+		form, all := f.Form(), ""
+		if i > 0 {
+			form = f.Type + ":" + form
+		}
+		if at := strings.LastIndex(form, "/"); at > 0 {
+			all = fmt.Sprintf(", or %s for each", form[:at]+"/*")
+		}
+		said = append(said, fmt.Sprintf("one %s is %s%s", f.Type, form, all))
+	}
+	return strings.Join(said, "; ")
 }
 
 func clip(s string) string { return s[:min(len(s), 1900)] }
@@ -352,6 +435,18 @@ func clip(s string) string { return s[:min(len(s), 1900)] }
 func (s *Service) ListGrants(ctx context.Context, p user.Principal) ([]*grant.Grant, error) {
 	all, err := s.Grants.Grants(ctx, s.Org)
 	return visible(p, all, func(g *grant.Grant) id.User { return g.User }), err
+}
+
+// PageGrants lists a page of those that fit, the latest made first.
+func (s *Service) PageGrants(ctx context.Context, p user.Principal, which grant.Listing) ([]*grant.Grant, error) {
+	of, err := lister(p)
+	if err != nil {
+		return nil, err
+	}
+	if of != "" {
+		which.User = of
+	}
+	return s.Grants.Page(ctx, s.Org, which)
 }
 
 // RevokeGrant ends a grant. Its owner may, and those who manage the org.
@@ -390,7 +485,8 @@ func (s *Service) SetProvider(ctx context.Context, p user.Principal, set Provide
 	return s.Providers.Set(ctx, set.Registration, set.Secret, s.CheckURL, now, logger(p, "", now))
 }
 
-// Freeze stops an agent, a connection, a person or everything, at once.
+// Freeze stops an agent, a connection, a person or everything, at once. Of what
+// is frozen already it returns the freeze in force.
 func (s *Service) Freeze(ctx context.Context, p user.Principal, kind freeze.Kind, target, reason string, now time.Time) (freeze.Freeze, error) {
 	if p.User == "" && !p.Operator {
 		return freeze.Freeze{}, user.ErrLogin
@@ -440,13 +536,51 @@ func (s *Service) target(ctx context.Context, p user.Principal, kind freeze.Kind
 	return "", "", fault.New(fault.Invalid, "bad_freeze", "Freeze an agent, a connection, a user, or all.")
 }
 
-// Unfreeze lifts a freeze: for an owner, with a passkey just touched.
-func (s *Service) Unfreeze(ctx context.Context, p user.Principal, f id.Freeze, now time.Time) error {
+// mayLift says who lifts a freeze: an owner, with a passkey just touched.
+func mayLift(p user.Principal, now time.Time) error {
 	if !p.Operator && p.Role != user.Owner {
 		return user.ErrNotOwner
 	}
-	if err := p.Fresh(now); err != nil {
+	return p.Fresh(now)
+}
+
+// Unfreeze lifts a freeze.
+func (s *Service) Unfreeze(ctx context.Context, p user.Principal, f id.Freeze, now time.Time) error {
+	if err := mayLift(p, now); err != nil {
 		return err
 	}
 	return s.Freezes.Lift(ctx, s.Org, f, p.Actor(), now)
+}
+
+// UnfreezeTarget lifts the freeze of an agent, a connection, a person or
+// everything, named as for [Service.Freeze], and returns it as it was. Freezes
+// of other things that stop the same calls stay.
+func (s *Service) UnfreezeTarget(ctx context.Context, p user.Principal, kind freeze.Kind, target string, now time.Time) (freeze.Freeze, error) {
+	if err := mayLift(p, now); err != nil {
+		return freeze.Freeze{}, err
+	}
+	_, target, err := s.target(ctx, p, kind, target)
+	if err != nil {
+		return freeze.Freeze{}, err
+	}
+	// Another replica may have thrown it a moment ago.
+	if err := s.Freezes.Refresh(ctx, s.Org); err != nil {
+		return freeze.Freeze{}, err
+	}
+	var lifted freeze.Freeze
+	for _, f := range s.Freezes.Active() {
+		if f.Org != s.Org || f.Kind != kind || f.Target != target {
+			continue
+		}
+		// One that the database could not take when it was thrown may stand beside
+		// another: lifting either ends both.
+		if err := s.Freezes.Lift(ctx, s.Org, f.ID, p.Actor(), now); err != nil && !errors.Is(err, freeze.ErrLifted) {
+			return freeze.Freeze{}, err
+		}
+		lifted = f
+	}
+	if lifted.ID == "" {
+		return freeze.Freeze{}, freeze.ErrThawed
+	}
+	return lifted, nil
 }

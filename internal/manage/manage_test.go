@@ -8,11 +8,13 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/valetkey/valetkey/internal/agent"
+	"github.com/valetkey/valetkey/internal/broker"
 	"github.com/valetkey/valetkey/internal/fault"
 	"github.com/valetkey/valetkey/internal/freeze"
 	"github.com/valetkey/valetkey/internal/grant"
@@ -138,6 +140,7 @@ func TestWhoMayChangeWhat(t *testing.T) {
 		{"freeze a connection", halt(freeze.Connection), "   ok    ok    noCon ok    ok    ok    role  ok    ok    ok    ok    ok    ok    login"},
 		{"freeze a person", halt(freeze.User), "             ok    ok    role  ok    ok    ok    role  ok    ok    ok    ok    ok    ok    login"},
 		{"freeze everything", halt(freeze.All), "            role  role  role  ok    ok    ok    role  role  role  role  ok    ok    ok    login"},
+		{"lift what is frozen", thaw, "                      role  role  role  role  ok    fresh role  role  role  role  fresh pkey  ok    role"},
 		{"lift a freeze", lift, "                            role  role  role  role  ok    fresh role  role  role  role  fresh pkey  ok    role"},
 	}
 	w := vktest.New(t)
@@ -282,6 +285,75 @@ func lift(th *things, p user.Principal) error {
 	return err
 }
 
+func thaw(th *things, p user.Principal) error {
+	f := must[freeze.Freeze](th.t)(th.App.Freezes.Throw(th.t.Context(), org, freeze.Agent, string(th.bot.ID), "", "system", time.Now()))
+	got, err := th.manage().UnfreezeTarget(th.t.Context(), p, freeze.Agent, th.bot.Name, time.Now())
+	if held := th.App.Freezes.Check(org, th.bot.ID, th.con.ID, th.owner.User) != nil; held != (err != nil) || err == nil && got.ID != f.ID {
+		th.t.Errorf("still frozen: %v, lifted %v, and %v", held, got, err)
+	}
+	if err != nil {
+		th.lift(f.ID)
+	}
+	return err
+}
+
+// Frozen twice is frozen once, however it is named, and lifted once.
+func TestFreezeTwice(t *testing.T) {
+	w := vktest.New(t)
+	th := newThings(t, w, 1, w.Sandbox.PersonalToken("octocat", "repo"))
+	boss := th.owner
+	boss.Role = user.Owner
+	for _, c := range []struct {
+		kind  freeze.Kind
+		names []string
+	}{
+		{freeze.Agent, []string{th.bot.Name, string(th.bot.ID)}},
+		{freeze.Connection, []string{th.con.Name, string(th.con.ID), "github"}},
+		{freeze.User, []string{th.owner.Name, string(th.owner.User)}},
+		{freeze.All, []string{"", "whatever"}},
+	} {
+		var first freeze.Freeze
+		for i, name := range c.names {
+			f := must[freeze.Freeze](t)(w.App.Manage.Freeze(t.Context(), boss, c.kind, name, "a test", time.Now()))
+			if i == 0 {
+				first = f
+			} else if f.ID != first.ID {
+				t.Errorf("%s %s: frozen a second time", c.kind, name)
+			}
+		}
+		if n := len(w.App.Freezes.Active()); n != 1 {
+			t.Errorf("%s: %d in force", c.kind, n)
+		}
+		for _, name := range c.names {
+			if lifted, err := w.App.Manage.UnfreezeTarget(t.Context(), boss, c.kind, name, time.Now()); err == nil && lifted.ID != first.ID {
+				t.Errorf("%s %s: lifted %s", c.kind, name, lifted.ID)
+			} else if (err == nil) != (name == c.names[0]) || err != nil && fault.From(err).Reason != "not_frozen" {
+				t.Errorf("%s %s: %v", c.kind, name, err)
+			}
+		}
+	}
+	for why, c := range map[string]struct {
+		kind   freeze.Kind
+		target string
+		want   string
+	}{
+		"an unknown agent": {freeze.Agent, "nobody", "agent_not_found"},
+		"an unknown kind":  {"grant", string(th.grant.ID), "bad_freeze"},
+		"what is not":      {freeze.Agent, th.bot.Name, "not_frozen"},
+	} {
+		if _, err := w.App.Manage.UnfreezeTarget(t.Context(), boss, c.kind, c.target, time.Now()); fault.From(err).Reason != c.want {
+			t.Errorf("%s: %v, want %s", why, err, c.want)
+		}
+	}
+	// Another freeze that stops the same calls stays.
+	must[freeze.Freeze](t)(w.App.Manage.Freeze(t.Context(), boss, freeze.Agent, th.bot.Name, "", time.Now()))
+	must[freeze.Freeze](t)(w.App.Manage.Freeze(t.Context(), boss, freeze.All, "", "", time.Now()))
+	must[freeze.Freeze](t)(w.App.Manage.UnfreezeTarget(t.Context(), boss, freeze.Agent, th.bot.Name, time.Now()))
+	if err := w.App.Freezes.Check(org, th.bot.ID, th.con.ID, th.owner.User); fault.From(err).Reason != "frozen" {
+		t.Errorf("the freeze of everything: %v", err)
+	}
+}
+
 // What one may look at: one's own things, or all of them for those who run
 // the place. Somebody else's thing looks like a missing one.
 func TestWhoSeesWhat(t *testing.T) {
@@ -312,6 +384,52 @@ func TestWhoSeesWhat(t *testing.T) {
 			t.Errorf("%s looks at the connection: %v", name, err)
 		}
 	}
+}
+
+// When an agent was last seen is what the log says; who never called was not.
+func TestAgentsAreSeen(t *testing.T) {
+	w := vktest.New(t)
+	pat := w.Sandbox.PersonalToken("octocat", "repo")
+	th, other := newThings(t, w, 1, pat), newThings(t, w, 2, pat)
+	boss := th.owner
+	boss.Role = user.Owner
+	seen := func(want ...*agent.Agent) time.Time {
+		t.Helper()
+		var at time.Time
+		for _, a := range must[[]*agent.Agent](t)(w.App.Manage.ListAgents(t.Context(), boss)) {
+			called := slices.ContainsFunc(want, func(b *agent.Agent) bool { return a.ID == b.ID })
+			one, _, err := w.App.Manage.Agent(t.Context(), boss, a.Name)
+			if err != nil || called == a.SeenAt.IsZero() || !one.SeenAt.Equal(a.SeenAt) {
+				t.Errorf("%s was seen at %v, by itself %v, and called: %v (%v)", a.Name, a.SeenAt, one, called, err)
+			}
+			if a.ID == th.bot.ID {
+				at = a.SeenAt
+			}
+		}
+		return at
+	}
+	seen()
+	call := func(a *agent.Agent, con id.Connection, now time.Time) {
+		t.Helper()
+		out, err := w.App.Broker.Submit(t.Context(), vktest.Caller(a), broker.Ask{Connection: string(con), Operation: "github.issues.list", Params: map[string]any{"owner": "octo", "repo": "api"}}, now)
+		if err == nil && out.Answer != nil {
+			err = out.Answer.Body.Close()
+		}
+		if err != nil && fault.From(err).Kind == fault.Internal {
+			t.Fatal(err)
+		}
+	}
+	first := time.Now().Add(-time.Hour).Truncate(time.Microsecond)
+	call(th.bot, th.con.ID, first)
+	seen(th.bot)
+	next := time.Now().Truncate(time.Microsecond)
+	call(th.bot, th.con.ID, next)
+	if at := seen(th.bot); at.Before(next) {
+		t.Errorf("seen at %v, called at %v", at, next)
+	}
+	// One that is refused was there, too.
+	call(other.bot, th.con.ID, time.Now())
+	seen(th.bot, other.bot)
 }
 
 // A short name means one's own thing; what stays ambiguous is asked back.
@@ -370,6 +488,13 @@ func TestCreateGrantRefuses(t *testing.T) {
 		"another provider's":           {func(g *manage.Grant) { g.Operations = []string{"gmail.*"} }, "unknown_operation"},
 		"an unknown mode":              {func(g *manage.Grant) { g.Mode = "admin" }, "bad_grant"},
 		"vending what is limited":      {func(g *manage.Grant) { g.Mode = grant.Vend }, "bad_grant"},
+		"an owner for a repository":    {func(g *manage.Grant) { g.Resources = []string{"octo"} }, "bad_resource"},
+		"a repository too deep":        {func(g *manage.Grant) { g.Resources = []string{"octo/api/issues"} }, "bad_resource"},
+		"a repository by its address":  {func(g *manage.Grant) { g.Resources = []string{"https://github.com/octo/api"} }, "bad_resource"},
+		"one of several resources":     {func(g *manage.Grant) { g.Resources = append([]string{"octo"}, g.Resources...) }, "bad_resource"},
+		"a repository of every owner":  {func(g *manage.Grant) { g.Resources = []string{"*/api"} }, "bad_grant"},
+		"a kind that is not":           {func(g *manage.Grant) { g.Resources = []string{"team:octo"} }, "bad_resource"},
+		"a kind in the wrong form":     {func(g *manage.Grant) { g.Resources = []string{"organization:octo/api"} }, "bad_resource"},
 		"an end in the past":           {func(g *manage.Grant) { g.ExpiresAt = time.Now().Add(-time.Second) }, "bad_grant"},
 	} {
 		want := good
@@ -384,6 +509,45 @@ func TestCreateGrantRefuses(t *testing.T) {
 	g, err := w.App.Manage.CreateGrant(t.Context(), th.owner, good, time.Now())
 	if err != nil || g.Mode != grant.Broker || g.Connection != th.con.ID {
 		t.Errorf("%+v, %v", g, err)
+	}
+}
+
+// A resource is written as its provider writes it, and the refusal says how.
+func TestResourcesAsTheProviderWritesThem(t *testing.T) {
+	w := vktest.New(t)
+	th := newThings(t, w, 1, w.Sandbox.PersonalToken("octocat", "repo"))
+	give := func(con string, resources ...string) error {
+		_, err := w.App.Manage.CreateGrant(t.Context(), th.owner, manage.Grant{Agent: th.bot.Name, Connection: con, Operations: []string{"*"}, Resources: resources}, time.Now())
+		return err
+	}
+	for _, good := range []string{"octo/api", "octo/*", "*", "repository:octo/api", "repository:octo/*", "organization:octo", "Octo/API"} {
+		if err := give("github", good); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	err := give("github", "octo")
+	for _, want := range []string{`GitHub has no resource "octo"`, "one repository is OWNER/REPO, or OWNER/* for each", "one organization is organization:ORG"} {
+		if !strings.Contains(fault.From(err).Detail, want) {
+			t.Errorf("%q is not in: %v", want, err)
+		}
+	}
+	// Where nothing is known about resources, a grant for one would cover nothing.
+	r := vault.Registration{Provider: "corp", Spec: "oauth2", ClientID: "c", Internal: true, Base: provider.Base{
+		API: []string{w.Upstream}, AuthorizeURL: w.Upstream + "/a", TokenURL: w.Upstream + "/t",
+		Identity: provider.Identity{URL: w.Upstream + "/user", ID: "id", Label: "login"},
+	}}
+	boss := th.owner
+	boss.Role = user.Admin
+	if err := w.App.Manage.SetProvider(t.Context(), boss, manage.Provider{Registration: r}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	must[map[string]*vault.Provider](t)(w.App.Providers.All(t.Context())) // egress asks for internal hosts
+	con := must[*vault.Connection](t)(w.App.Connect.AddToken(t.Context(), th.owner, th.owner.User, "corp", "corp", w.Sandbox.PersonalToken("octocat"), time.Now()))
+	if err := give(string(con.ID), "things/1"); fault.From(err).Reason != "bad_resource" || !strings.Contains(fault.From(err).Detail, "leave them out") {
+		t.Errorf("of a provider without a catalogue: %v", err)
+	}
+	if err := give(string(con.ID)); err != nil {
+		t.Errorf("without resources: %v", err)
 	}
 }
 

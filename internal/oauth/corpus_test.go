@@ -24,6 +24,7 @@ import (
 
 	"github.com/valetkey/valetkey/internal/agent"
 	"github.com/valetkey/valetkey/internal/jwt"
+	"github.com/valetkey/valetkey/internal/jwt/jwttest"
 )
 
 const (
@@ -114,8 +115,8 @@ func loadAttacks(t *testing.T) []attack {
 // forger makes the tokens of the corpus for the agents of a world.
 type forger struct {
 	*world
-	rsa      pair // agent-1's other key
-	attacker pair
+	rsa      jwttest.Pair // agent-1's other key
+	attacker jwttest.Pair
 }
 
 // TestCorpus sends every case of the corpus to the token endpoint, as a client
@@ -123,8 +124,8 @@ type forger struct {
 // the invariants of the corpus.
 func TestCorpus(t *testing.T) {
 	w := newWorld(t)
-	f := &forger{w, newPair(t, jwt.RS256, "agent-1-rsa"), newPair(t, jwt.ES256, "agent-1-k1")}
-	if _, err := w.agents.AddKey(w.ctx, w.one.Agent, f.rsa.jwk(t), "", time.Now(), w.log(w.ada)); err != nil {
+	f := &forger{w, jwttest.New(t, jwt.RS256, "agent-1-rsa"), jwttest.New(t, jwt.ES256, "agent-1-k1")}
+	if _, err := w.agents.AddKey(w.ctx, w.one.Agent, f.rsa.JWK(t), "", time.Now(), w.log(w.ada)); err != nil {
 		t.Fatal(err)
 	}
 	for _, surface := range []string{onExchange, onAssertion} {
@@ -164,7 +165,7 @@ func (f *forger) present(raw, surface string) answer {
 	if surface == onAssertion {
 		return f.send(credentials(raw))
 	}
-	return f.send(exchange(raw, f.one.assertion(assertionClaims("agent-1"))))
+	return f.send(exchange(raw, f.one.Assertion(assertionClaims("agent-1"))))
 }
 
 func (f *forger) judge(t *testing.T, c attack, surface string) {
@@ -237,28 +238,28 @@ type forged struct {
 // does not understand fails the test.
 func (f *forger) forge(t *testing.T, c attack, surface string) []forged {
 	t.Helper()
-	key := f.one.pair
+	key := f.one.Pair
 	if c.Mutation["base_key"] == "rsa" {
 		key = f.rsa
 	}
-	header, claims := key.head(jwt.TypeVaultSubject), f.claims(f.one)
+	header, claims := key.Header(jwt.TypeVaultSubject), f.claims(f.one)
 	if surface == onAssertion {
-		header, claims = key.head(""), assertionClaims("agent-1")
+		header, claims = key.Header(""), assertionClaims("agent-1")
 		if iss, ok := c.Mutation["payload.iss"]; ok {
 			claims["sub"] = iss // a client speaks for itself
 		}
 	}
-	sign, payload := signing(key.sign), ""
+	sign, payload := jwttest.Signing(key.Sign), ""
 	var alter []func(raw string) []forged
 	for name, m := range c.Mutation {
 		switch target, member, _ := strings.Cut(name, "."); target {
 		case "header":
-			header = header.with(member, f.evaluate(t, m))
+			header = header.With(member, f.evaluate(t, m))
 		case "payload":
 			if c.Expect == "reject_overflow_accept_fraction" {
 				return f.numbers(t, header, claims, member, m.([]any), sign)
 			}
-			claims = claims.with(member, f.evaluate(t, m))
+			claims = claims.With(member, f.evaluate(t, m))
 		case "base_key", "before": // above
 		case "sign_with":
 			sign = f.signWith(t, m.(string), c.Mutation["header.alg"])
@@ -271,7 +272,7 @@ func (f *forger) forge(t *testing.T, c attack, surface string) []forged {
 		case "reencode":
 			alter = append(alter, func(raw string) []forged {
 				_, rest, _ := strings.Cut(raw, ".")
-				return []forged{{name: "space in header", raw: b64(" "+header.json()) + "." + rest}}
+				return []forged{{name: "space in header", raw: jwttest.Encode(" "+header.JSON()) + "." + rest}}
 			})
 		case "raw_payload":
 			payload = rawPayload(t, m, claims)
@@ -282,9 +283,9 @@ func (f *forger) forge(t *testing.T, c attack, surface string) []forged {
 		}
 	}
 	if payload == "" {
-		payload = claims.json()
+		payload = claims.JSON()
 	}
-	raw := compact(header.json(), payload, sign)
+	raw := jwttest.Compact(header.JSON(), payload, sign)
 	if len(alter) == 0 {
 		return []forged{{name: "token", raw: raw}}
 	}
@@ -307,7 +308,7 @@ func (f *forger) evaluate(t *testing.T, m any) any {
 		}
 		switch {
 		case strings.HasPrefix(m, "<attacker jwk"):
-			return json.RawMessage(f.attacker.jwk(t))
+			return json.RawMessage(f.attacker.JWK(t))
 		case m == "<b64 der>":
 			block, _ := pem.Decode([]byte(f.attacker.PEM()))
 			return base64.StdEncoding.EncodeToString(block.Bytes)
@@ -355,35 +356,35 @@ func number(t *testing.T, v any) int {
 }
 
 // numbers makes one token for each spelling of a date; a fraction is fine.
-func (f *forger) numbers(t *testing.T, header, claims object, member string, spellings []any, sign signing) []forged {
+func (f *forger) numbers(t *testing.T, header, claims jwttest.Object, member string, spellings []any, sign jwttest.Signing) []forged {
 	var all []forged
 	for _, s := range spellings {
 		literal, accept := s.(string), false
 		if raw, ok := f.evaluate(t, s).(json.RawMessage); ok {
 			literal, accept = string(raw), true
 		}
-		payload := claims.with(member, json.RawMessage("0")).json()
+		payload := claims.With(member, json.RawMessage("0")).JSON()
 		payload = strings.Replace(payload, `"`+member+`":0`, `"`+member+`":`+literal, 1)
-		all = append(all, forged{"number " + literal, compact(header.json(), payload, sign), accept})
+		all = append(all, forged{"number " + literal, jwttest.Compact(header.JSON(), payload, sign), accept})
 	}
 	return all
 }
 
 var hmacExpr = regexp.MustCompile(`^hmac\((.*)\)$`)
 
-func (f *forger) signWith(t *testing.T, how string, alg any) signing {
+func (f *forger) signWith(t *testing.T, how string, alg any) jwttest.Signing {
 	t.Helper()
 	switch how {
 	case "attacker":
-		return f.attacker.sign
+		return f.attacker.Sign
 	case "agent-2-k1":
-		return f.two.sign
+		return f.two.Sign
 	case "rsa-pss":
-		return pair{jwt.Key{Alg: jwt.PS256}, f.rsa.private}.sign
+		return jwttest.Pair{Key: jwt.Key{Alg: jwt.PS256}, Private: f.rsa.Private}.Sign
 	case "rsa-pkcs1-sha1":
 		return func(input string) []byte {
 			digest := sha1.Sum([]byte(input))
-			return must[[]byte](t)(rsa.SignPKCS1v15(rand.Reader, rsaPrivate(), crypto.SHA1, digest[:]))
+			return must[[]byte](t)(rsa.SignPKCS1v15(rand.Reader, jwttest.RSA(), crypto.SHA1, digest[:]))
 		}
 	}
 	match := hmacExpr.FindStringSubmatch(how)
@@ -391,13 +392,13 @@ func (f *forger) signWith(t *testing.T, how string, alg any) signing {
 		t.Fatalf("sign_with %q is not understood", how)
 	}
 	var jwk struct{ X string }
-	if err := json.Unmarshal(f.one.jwk(t), &jwk); err != nil {
+	if err := json.Unmarshal(f.one.JWK(t), &jwk); err != nil {
 		t.Fatal(err)
 	}
 	secrets := map[string]string{
 		"pem_bytes(agent-1-k1.pub)":        f.one.PEM(),
 		"strip(pem_bytes(agent-1-k1.pub))": strings.TrimSpace(f.one.PEM()),
-		"json(agent-1-k1.jwk)":             string(f.one.jwk(t)),
+		"json(agent-1-k1.jwk)":             string(f.one.JWK(t)),
 		"b64url_decode(agent-1-k1.jwk.x)":  string(must[[]byte](t)(base64.RawURLEncoding.DecodeString(jwk.X))),
 		"''":                               "",
 	}
@@ -423,7 +424,7 @@ func alterSignature(t *testing.T, raw string, m any) []forged {
 	sig := must[[]byte](t)(base64.RawURLEncoding.DecodeString(raw[cut:]))
 	if text, ok := m.(string); ok {
 		if text == "00*64" {
-			text = b64(strings.Repeat("\x00", 64))
+			text = jwttest.Encode(strings.Repeat("\x00", 64))
 		}
 		return []forged{{name: "literal", raw: input + text}}
 	}
@@ -434,25 +435,25 @@ func alterSignature(t *testing.T, raw string, m any) []forged {
 		for bit := range len(sig) * 8 {
 			flipped := bytes.Clone(sig)
 			flipped[bit/8] ^= 1 << (bit % 8)
-			all = append(all, forged{name: "bit " + strconv.Itoa(bit), raw: input + b64(string(flipped))})
+			all = append(all, forged{name: "bit " + strconv.Itoa(bit), raw: input + jwttest.Encode(string(flipped))})
 		}
 		return all
 	case "zero_r":
-		return []forged{{name: "zero r", raw: input + b64(strings.Repeat("\x00", 32)+string(sig[32:]))}}
+		return []forged{{name: "zero r", raw: input + jwttest.Encode(strings.Repeat("\x00", 32)+string(sig[32:]))}}
 	case "truncate":
-		return []forged{{name: "truncated", raw: input + b64(string(sig[:len(sig)-number(t, op["n"])]))}}
+		return []forged{{name: "truncated", raw: input + jwttest.Encode(string(sig[:len(sig)-number(t, op["n"])]))}}
 	}
 	t.Fatalf("signature %v is not understood", m)
 	return nil
 }
 
-func reshape(t *testing.T, raw, shape string, header object, sign signing) []forged {
+func reshape(t *testing.T, raw, shape string, header jwttest.Object, sign jwttest.Signing) []forged {
 	t.Helper()
 	parts := strings.Split(raw, ".")
 	switch shape {
 	case "jwe":
 		return []forged{
-			{name: "five parts", raw: b64(header.with("enc", "A128GCM", "p2s", "AAAAAAAAAAA").json()) + ".AAAA.AAAA.AAAA.AAAA"},
+			{name: "five parts", raw: jwttest.Encode(header.With("enc", "A128GCM", "p2s", "AAAAAAAAAAA").JSON()) + ".AAAA.AAAA.AAAA.AAAA"},
 			{name: "three parts", raw: raw},
 		}
 	case "....x1e6":
@@ -460,20 +461,20 @@ func reshape(t *testing.T, raw, shape string, header object, sign signing) []for
 	case "10MB":
 		return []forged{{name: "payload", raw: parts[0] + "." + strings.Repeat("A", 10<<20) + "." + parts[2]}}
 	case "json-unprotected":
-		flat := object{"payload": parts[1], "header": object{"alg": "ES256", "kid": "agent-1-k1"}, "signature": parts[2]}
-		general := object{"payload": parts[1], "signatures": []any{object{"protected": parts[0], "signature": parts[2]}}}
+		flat := jwttest.Object{"payload": parts[1], "header": jwttest.Object{"alg": "ES256", "kid": "agent-1-k1"}, "signature": parts[2]}
+		general := jwttest.Object{"payload": parts[1], "signatures": []any{jwttest.Object{"protected": parts[0], "signature": parts[2]}}}
 		return []forged{
-			{name: "flattened", raw: flat.json()},
-			{name: "flattened, protected", raw: flat.with("protected", parts[0]).json()},
-			{name: "general", raw: general.json()},
+			{name: "flattened", raw: flat.JSON()},
+			{name: "flattened, protected", raw: flat.With("protected", parts[0]).JSON()},
+			{name: "general", raw: general.JSON()},
 		}
 	case "nested":
-		once := compact(header.json(), raw, sign)
+		once := jwttest.Compact(header.JSON(), raw, sign)
 		return []forged{
 			{name: "cty alone", raw: raw},
 			{name: "once", raw: once},
-			{name: "twice", raw: compact(header.json(), once, sign)},
-			{name: "without cty", raw: compact(header.with("cty", nil).json(), `"`+raw+`"`, sign)},
+			{name: "twice", raw: jwttest.Compact(header.JSON(), once, sign)},
+			{name: "without cty", raw: jwttest.Compact(header.With("cty", nil).JSON(), `"`+raw+`"`, sign)},
 		}
 	}
 	t.Fatalf("shape %q is not understood", shape)
@@ -517,11 +518,11 @@ func reencode(t *testing.T, raw, how string) []forged {
 
 // rawPayload writes the members of the case first and the rest of the
 // baseline after them.
-func rawPayload(t *testing.T, m any, claims object) string {
+func rawPayload(t *testing.T, m any, claims jwttest.Object) string {
 	t.Helper()
 	if op, ok := m.(map[string]any); ok && op["op"] == "nest" {
 		n := number(t, op["n"])
-		return `{"a":` + strings.Repeat("[", n) + strings.Repeat("]", n) + "," + claims.json()[1:]
+		return `{"a":` + strings.Repeat("[", n) + strings.Repeat("]", n) + "," + claims.JSON()[1:]
 	}
 	first, ok := strings.CutSuffix(m.(string), ",...}")
 	if !ok {
@@ -532,9 +533,9 @@ func rawPayload(t *testing.T, m any, claims object) string {
 		t.Fatal(err)
 	}
 	for name := range given {
-		claims = claims.with(name, nil)
+		claims = claims.With(name, nil)
 	}
-	return first + "," + claims.json()[1:]
+	return first + "," + claims.JSON()[1:]
 }
 
 // kind makes a good token of another kind.
@@ -543,7 +544,7 @@ func (f *forger) kind(t *testing.T, mutation map[string]any) string {
 	var typ string
 	switch mutation["present"] {
 	case nil: // a client assertion
-		return f.one.assertion(assertionClaims("agent-1"))
+		return f.one.Assertion(assertionClaims("agent-1"))
 	case "session":
 		return f.login().Bearer.Reveal()
 	case "id_token(user-1)":
@@ -553,5 +554,5 @@ func (f *forger) kind(t *testing.T, mutation map[string]any) string {
 	default:
 		t.Fatal(errors.New("present is not understood"), mutation)
 	}
-	return must[string](t)(f.signer.Sign(f.claims(f.one).with("iss", issuer, "aud", "agent-1"), typ))
+	return must[string](t)(f.signer.Sign(f.claims(f.one).With("iss", issuer, "aud", "agent-1"), typ))
 }

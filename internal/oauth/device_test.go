@@ -15,6 +15,7 @@ import (
 	"github.com/valetkey/valetkey/api"
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/jwt"
+	"github.com/valetkey/valetkey/internal/jwt/jwttest"
 	"github.com/valetkey/valetkey/internal/user"
 	"github.com/valetkey/valetkey/secret"
 )
@@ -55,7 +56,7 @@ func TestDeviceRefused(t *testing.T) {
 		}
 	}
 	d := w.device(false)
-	if err := w.users.DecideDevice(w.ctx, w.browser(w.ada), d.UserCode, false, time.Now()); err != nil {
+	if err := w.users.DenyDevice(w.ctx, w.browser(w.ada), d.UserCode, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	w.wantRefused("denied", "device.refused", func() answer { return w.send(poll(d.DeviceCode)) }, 400, "access_denied", "access_denied")
@@ -87,9 +88,7 @@ func TestDevice(t *testing.T) {
 			t.Errorf("polling is recorded: %v", events)
 		}
 		w.rested(d.DeviceCode)
-		if err := w.users.DecideDevice(w.ctx, w.browser(w.ada), d.UserCode, true, time.Now()); err != nil {
-			t.Fatal(err)
-		}
+		w.letIn(d)
 		a = w.send(poll(d.DeviceCode))
 		if a.status != 200 || a.TokenType != "Bearer" || a.ExpiresIn < 29*24*3600 {
 			t.Fatalf("%d %s", a.status, a.body)
@@ -104,6 +103,21 @@ func TestDevice(t *testing.T) {
 		if strings.Contains(w.logs.String(), a.AccessToken) || strings.Contains(w.logs.String(), d.DeviceCode) {
 			t.Error("the log holds a bearer value")
 		}
+	}
+}
+
+// letIn approves a login in Ada's name, as far as the store is concerned: she
+// has no passkey to touch.
+func (w *world) letIn(d api.DeviceResponse) {
+	w.t.Helper()
+	h := secret.New(d.DeviceCode).Hash()
+	p := w.browser(w.ada)
+	err := w.db.Users().Devices().UpdateDevice(w.ctx, h[:], func(v *user.Device) ([]audit.Event, error) {
+		v.Status, v.User = user.DeviceApproved, p.User
+		return []audit.Event{p.Event("device.approved", string(p.Session), p.User, time.Now(), nil)}, nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
 	}
 }
 
@@ -126,9 +140,9 @@ func TestRevokeRefused(t *testing.T) {
 		return func() answer { return w.post("/oauth/revoke", "application/x-www-form-urlencoded", f.encode()) }
 	}
 	client := func() form {
-		return form{"client_assertion_type": api.AssertionJWT, "client_assertion": w.one.assertion(assertionClaims("agent-1"))}
+		return form{"client_assertion_type": api.AssertionJWT, "client_assertion": w.one.Assertion(assertionClaims("agent-1"))}
 	}
-	bearer := w.send(credentials(w.one.assertion(assertionClaims("agent-1")))).AccessToken
+	bearer := w.send(credentials(w.one.Assertion(assertionClaims("agent-1")))).AccessToken
 	for name, tt := range map[string]struct {
 		form         form
 		status       int
@@ -136,7 +150,7 @@ func TestRevokeRefused(t *testing.T) {
 	}{
 		"nobody":             {form{"token": bearer}, 401, "invalid_client", "missing_client_assertion"},
 		"a secret":           {form{"token": bearer, "client_id": "agent-1", "client_secret": "x"}, 401, "invalid_client", "client_secret"},
-		"forged":             {client().with("token", bearer, "client_assertion", compact(w.one.head("").json(), assertionClaims("agent-1").json(), w.two.sign)), 401, "invalid_client", "invalid_client"},
+		"forged":             {client().with("token", bearer, "client_assertion", jwttest.Compact(w.one.Header("").JSON(), assertionClaims("agent-1").JSON(), w.two.Sign)), 401, "invalid_client", "invalid_client"},
 		"no token":           {client(), 400, "invalid_request", "missing_token"},
 		"no token, terminal": {form{"client_id": "valetkey-cli"}, 400, "invalid_request", "missing_token"},
 	} {
@@ -156,7 +170,7 @@ func TestRevoke(t *testing.T) {
 		return err == nil
 	}
 	for _, kind := range []string{"application/x-www-form-urlencoded", "application/json"} {
-		bearer := w.send(credentials(w.one.assertion(assertionClaims("agent-1")))).AccessToken
+		bearer := w.send(credentials(w.one.Assertion(assertionClaims("agent-1")))).AccessToken
 		session := w.login().Bearer.Reveal()
 		revoke := func(f form) {
 			t.Helper()
@@ -169,7 +183,7 @@ func TestRevoke(t *testing.T) {
 			}
 		}
 		client := func(p *program) form {
-			return form{"client_assertion_type": api.AssertionJWT, "client_assertion": p.assertion(assertionClaims(p.Name)), "token_type_hint": "refresh_token"}
+			return form{"client_assertion_type": api.AssertionJWT, "client_assertion": p.Assertion(assertionClaims(p.Name)), "token_type_hint": "refresh_token"}
 		}
 		revoke(client(w.one).with("token", "unknown"))
 		revoke(client(w.one).with("token", session))

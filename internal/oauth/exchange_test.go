@@ -15,6 +15,7 @@ import (
 	"github.com/valetkey/valetkey/internal/grant"
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/jwt"
+	"github.com/valetkey/valetkey/internal/jwt/jwttest"
 	"github.com/valetkey/valetkey/internal/user"
 	"github.com/valetkey/valetkey/internal/vault"
 	"github.com/valetkey/valetkey/secret"
@@ -36,11 +37,11 @@ func standard(f form) form {
 
 func TestExchangeRefused(t *testing.T) {
 	w := newWorld(t)
-	other := w.program("agent-3", agent.Strict, newPair(t, jwt.EdDSA, "agent-3-k1"))
+	other := w.program("agent-3", agent.Strict, jwttest.New(t, jwt.EdDSA, "agent-3-k1"))
 	w.grant(other, w.con, grant.Broker)
 	now := time.Now().Unix()
 	subject := func(pairs ...any) form {
-		return exchange(w.one.subject(w.claims(w.one).with(pairs...)), w.one.assertion(assertionClaims("agent-1")))
+		return exchange(w.one.Subject(w.claims(w.one).With(pairs...)), w.one.Assertion(assertionClaims("agent-1")))
 	}
 	alone := func(f form) form { return f.with("client_assertion", "", "client_assertion_type", "") }
 	for _, tt := range []struct {
@@ -56,12 +57,12 @@ func TestExchangeRefused(t *testing.T) {
 		{"no client authentication", alone(subject()), 401, "invalid_client", "missing_client_assertion"},
 		{"a client secret", alone(subject()).with("client_id", "agent-1", "client_secret", "x"), 401, "invalid_client", "client_secret"},
 		{"half a client authentication", subject().with("client_assertion", ""), 401, "invalid_client", "missing_client_assertion"},
-		{"assertion of another agent", subject().with("client_assertion", w.two.assertion(assertionClaims("agent-2"))), 400, "invalid_request", "client_mismatch"},
-		{"subject token of another agent", subject().with("subject_token", w.two.subject(w.claims(w.two))), 400, "invalid_request", "client_mismatch"},
-		{"forged subject token", subject().with("subject_token", compact(w.one.head(jwt.TypeVaultSubject).json(), w.claims(w.one).json(), w.two.sign)), 401, "invalid_client", "invalid_client"},
+		{"assertion of another agent", subject().with("client_assertion", w.two.Assertion(assertionClaims("agent-2"))), 400, "invalid_request", "client_mismatch"},
+		{"subject token of another agent", subject().with("subject_token", w.two.Subject(w.claims(w.two))), 400, "invalid_request", "client_mismatch"},
+		{"forged subject token", subject().with("subject_token", jwttest.Compact(w.one.Header(jwt.TypeVaultSubject).JSON(), w.claims(w.one).JSON(), w.two.Sign)), 401, "invalid_client", "invalid_client"},
 		{"client id of another", subject().with("client_id", "agent-2"), 401, "invalid_client", "client_mismatch"},
-		{"expired assertion", subject().with("client_assertion", w.one.assertion(assertionClaims("agent-1").with("iat", now-200, "exp", now-100))), 401, "invalid_client", "expired"},
-		{"wrong typ", subject().with("subject_token", w.one.assertion(w.claims(w.one))), 400, "invalid_request", "wrong_typ"},
+		{"expired assertion", subject().with("client_assertion", w.one.Assertion(assertionClaims("agent-1").With("iat", now-200, "exp", now-100))), 401, "invalid_client", "expired"},
+		{"wrong typ", subject().with("subject_token", w.one.Assertion(w.claims(w.one))), 400, "invalid_request", "wrong_typ"},
 		{"no jti", subject("jti", nil), 400, "invalid_request", "missing_jti"},
 		{"no audit context", subject("audit_context", nil), 400, "invalid_request", "missing_audit_context"},
 		{"no iat", subject("iat", nil), 400, "invalid_request", "missing_iat"},
@@ -73,7 +74,7 @@ func TestExchangeRefused(t *testing.T) {
 		{"an actor", subject().with("actor_token", "x", "actor_token_type", api.SubjectJWT), 400, "invalid_request", "actor_token"},
 		{"narrower scope", subject().with("scope", "repo"), 400, "invalid_scope", "invalid_scope"},
 		{"wider scope", subject().with("scope", "repo read:user admin:org"), 400, "invalid_scope", "invalid_scope"},
-		{"may not hold the token", exchange(other.subject(w.claims(other)), other.assertion(assertionClaims("agent-3"))), 403, "access_denied", "vending_not_granted"},
+		{"may not hold the token", exchange(other.Subject(w.claims(other)), other.Assertion(assertionClaims("agent-3"))), 403, "access_denied", "vending_not_granted"},
 		{"two targets", standard(subject()).with("connection", "gitlab"), 400, "invalid_target", "invalid_target"},
 		{"a resource", standard(subject()).with("resource", "https://api.github.com/"), 400, "invalid_target", "invalid_target"},
 		{"no requested type, RFC 8693", standard(subject()).with("requested_token_type", ""), 400, "invalid_request", "missing_requested_token_type"},
@@ -97,7 +98,7 @@ func TestNoConnectionAlike(t *testing.T) {
 	w := newWorld(t)
 	bobs := w.connect(w.bob, w.sandbox.PersonalToken("hubot", "repo"))
 	ask := func(p *program, pairs ...any) form {
-		return exchange(p.subject(w.claims(p).with(pairs...)), p.assertion(assertionClaims(p.Name)))
+		return exchange(p.Subject(w.claims(p).With(pairs...)), p.Assertion(assertionClaims(p.Name)))
 	}
 	forms := map[string]func() form{
 		"missing":           func() form { return ask(w.one).with("connection", "gitlab") },
@@ -172,7 +173,7 @@ func TestExchange(t *testing.T) {
 			if a := w.send(credentials(f["client_assertion"])); a.Reason != "replayed" {
 				t.Errorf("%s: the assertion works again: %d %s", name, a.status, a.body)
 			}
-			if a := w.send(f.with("client_assertion", w.one.assertion(assertionClaims("agent-1")))); a.Reason != "replayed" {
+			if a := w.send(f.with("client_assertion", w.one.Assertion(assertionClaims("agent-1")))); a.Reason != "replayed" {
 				t.Errorf("%s: the subject token works again: %d %s", name, a.status, a.body)
 			}
 		}
@@ -250,14 +251,14 @@ func TestProviderFails(t *testing.T) {
 // no client authentication, jti, audit_context or requested_token_type.
 func TestWorkerSample(t *testing.T) {
 	w := newWorld(t)
-	key := newPair(t, jwt.RS256, "worker-key-1")
+	key := jwttest.New(t, jwt.RS256, "worker-key-1")
 	worker := w.program("worker", agent.Compat2025, key)
 	w.grant(worker, w.con, grant.Vend)
 	sample := func(p *program) form {
 		now := time.Now().Unix()
-		claims := object{"sub": string(w.ada.ID), "aud": issuer, "iss": p.Name, "iat": now, "nbf": now, "exp": now + 60}
+		claims := jwttest.Object{"sub": string(w.ada.ID), "aud": issuer, "iss": p.Name, "iat": now, "nbf": now, "exp": now + 60}
 		return form{
-			"client_id": p.Name, "client_credential_id": "cred_dKLoDNXEPfBFKZ5ZyCNPSW", "connection": "github", "subject_token": p.subject(claims),
+			"client_id": p.Name, "client_credential_id": "cred_dKLoDNXEPfBFKZ5ZyCNPSW", "connection": "github", "subject_token": p.Subject(claims),
 			"subject_token_type": api.SubjectJWT, "grant_type": api.GrantVaultExchange,
 		}
 	}
@@ -280,11 +281,11 @@ func TestWorkerSample(t *testing.T) {
 		code   string
 		reason string
 	}{
-		"too old":       {f.with("subject_token", worker.subject(claims.with("iat", old, "nbf", old, "exp", old+600))), "invalid_request", "too_old"},
-		"wrong typ":     {f.with("subject_token", worker.assertion(claims)), "invalid_request", "wrong_typ"},
+		"too old":       {f.with("subject_token", worker.Subject(claims.With("iat", old, "nbf", old, "exp", old+600))), "invalid_request", "too_old"},
+		"wrong typ":     {f.with("subject_token", worker.Assertion(claims)), "invalid_request", "wrong_typ"},
 		"another key":   {f.with("client_credential_id", string(id.NewKey())), "invalid_request", "wrong_key"},
 		"a secret":      {f.with("client_secret", "x"), "invalid_client", "client_secret"},
-		"another agent": {f.with("client_assertion", w.one.assertion(assertionClaims("agent-1")), "client_assertion_type", api.AssertionJWT, "client_id", ""), "invalid_request", "client_mismatch"},
+		"another agent": {f.with("client_assertion", w.one.Assertion(assertionClaims("agent-1")), "client_assertion_type", api.AssertionJWT, "client_id", ""), "invalid_request", "client_mismatch"},
 		"refresh token": {f.with("requested_token_type", typeVaultOther), "invalid_request", "unsupported_requested_token_type"},
 	} {
 		since := w.mark()
@@ -299,7 +300,7 @@ func TestWorkerSample(t *testing.T) {
 		t.Errorf("the right key: %d %s", a.status, a.body)
 	}
 	// A jti that is sent counts.
-	withID := f.with("subject_token", worker.subject(subjectClaims("worker", string(w.ada.ID))))
+	withID := f.with("subject_token", worker.Subject(subjectClaims("worker", string(w.ada.ID))))
 	if a := w.sendJSON(withID); a.status != 200 {
 		t.Errorf("with a jti: %d %s", a.status, a.body)
 	}
@@ -311,7 +312,7 @@ func TestWorkerSample(t *testing.T) {
 	// other until nothing is.
 	w.grant(w.one, w.con, grant.Vend)
 	strict := sample(w.one)
-	claims = object{"sub": string(w.ada.ID), "aud": issuer, "iss": "agent-1", "iat": time.Now().Unix()}
+	claims = jwttest.Object{"sub": string(w.ada.ID), "aud": issuer, "iss": "agent-1", "iat": time.Now().Unix()}
 	for _, step := range []struct {
 		names string
 		fix   func()
@@ -322,19 +323,19 @@ func TestWorkerSample(t *testing.T) {
 		{"requested_token_type", func() { strict["requested_token_type"] = api.RequestedVaultToken }},
 	} {
 		if strict["client_assertion_type"] != "" {
-			strict["client_assertion"] = w.one.assertion(assertionClaims("agent-1"))
+			strict["client_assertion"] = w.one.Assertion(assertionClaims("agent-1"))
 		}
 		if claims["jti"] != nil {
 			claims["jti"] = secret.Random(16).Reveal()
 		}
-		strict["subject_token"] = w.one.subject(claims)
+		strict["subject_token"] = w.one.Subject(claims)
 		if a := w.sendJSON(strict); a.status/100 != 4 || !strings.Contains(a.Description, step.names) {
 			t.Errorf("without %s: %d %s", step.names, a.status, a.body)
 		}
 		step.fix()
 	}
 	claims["jti"] = secret.Random(16).Reveal()
-	strict["subject_token"], strict["client_assertion"] = w.one.subject(claims), w.one.assertion(assertionClaims("agent-1"))
+	strict["subject_token"], strict["client_assertion"] = w.one.Subject(claims), w.one.Assertion(assertionClaims("agent-1"))
 	if a := w.sendJSON(strict); a.status != 200 {
 		t.Errorf("with all of it: %d %s", a.status, a.body)
 	}
@@ -436,17 +437,17 @@ func TestExchangeDenied(t *testing.T) {
 // belongs and nowhere else (M-03).
 func TestTokenKinds(t *testing.T) {
 	w := newWorld(t)
-	bearer := w.send(credentials(w.one.assertion(assertionClaims("agent-1")))).AccessToken
+	bearer := w.send(credentials(w.one.Assertion(assertionClaims("agent-1")))).AccessToken
 	ours := func(typ string) string {
-		return must[string](t)(w.signer.Sign(w.claims(w.one).with("iss", issuer, "aud", "agent-1"), typ))
+		return must[string](t)(w.signer.Sign(w.claims(w.one).With("iss", issuer, "aud", "agent-1"), typ))
 	}
 	pretend := func(typ string) string {
 		return must[string](t)(w.signer.Sign(w.claims(w.one), typ))
 	}
 	link := must[secret.Text](t)(w.users.NewLink(w.ctx, w.browser(w.ada), w.bob.ID, time.Now()))
 	kinds := map[string]func() string{
-		"client assertion":     func() string { return w.one.assertion(assertionClaims("agent-1")) },
-		"subject token":        func() string { return w.one.subject(w.claims(w.one)) },
+		"client assertion":     func() string { return w.one.Assertion(assertionClaims("agent-1")) },
+		"subject token":        func() string { return w.one.Subject(w.claims(w.one)) },
 		"access token":         func() string { return bearer },
 		"ID token of ours":     func() string { return ours("JWT") },
 		"at+jwt of ours":       func() string { return ours("at+jwt") },
@@ -462,9 +463,9 @@ func TestTokenKinds(t *testing.T) {
 	surfaces := map[string]func(token string) answer{
 		"client assertion": func(token string) answer { return w.send(credentials(token)) },
 		"subject token": func(token string) answer {
-			return w.send(exchange(token, w.one.assertion(assertionClaims("agent-1"))))
+			return w.send(exchange(token, w.one.Assertion(assertionClaims("agent-1"))))
 		},
-		"assertion beside a subject": func(token string) answer { return w.send(exchange(w.one.subject(w.claims(w.one)), token)) },
+		"assertion beside a subject": func(token string) answer { return w.send(exchange(w.one.Subject(w.claims(w.one)), token)) },
 		"approved device code": func(token string) answer {
 			return w.send(form{"grant_type": api.GrantDevice, "client_id": "valetkey-cli", "device_code": token})
 		},
@@ -495,9 +496,7 @@ func (w *world) device(approve bool) api.DeviceResponse {
 	a := w.post("/oauth/device/code", "application/x-www-form-urlencoded", f.encode())
 	d := w.readDevice(a)
 	if approve {
-		if err := w.users.DecideDevice(w.ctx, w.browser(w.ada), d.UserCode, true, time.Now()); err != nil {
-			w.t.Fatal(err)
-		}
+		w.letIn(d)
 	}
 	return d
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/valetkey/valetkey/api"
 	"github.com/valetkey/valetkey/internal/agent"
 	"github.com/valetkey/valetkey/internal/jwt"
+	"github.com/valetkey/valetkey/internal/jwt/jwttest"
 	"github.com/valetkey/valetkey/secret"
 )
 
@@ -21,7 +22,7 @@ import (
 func TestRequestRefused(t *testing.T) {
 	w := newWorld(t)
 	const formType, jsonType = "application/x-www-form-urlencoded", "application/json"
-	good := func() form { return credentials(w.one.assertion(assertionClaims("agent-1"))) }
+	good := func() form { return credentials(w.one.Assertion(assertionClaims("agent-1"))) }
 	tests := []struct {
 		name, path, kind, body string
 		status                 int
@@ -95,48 +96,48 @@ func TestRequestRefused(t *testing.T) {
 // byte (M-09).
 func TestUniformUntilVerified(t *testing.T) {
 	w := newWorld(t)
-	w.program("lenient", agent.Compat2025, newPair(t, jwt.EdDSA, "lenient-key-1"))
-	suspended := w.program("stopped", agent.Strict, newPair(t, jwt.ES256, "stopped-key-1"))
+	w.program("lenient", agent.Compat2025, jwttest.New(t, jwt.EdDSA, "lenient-key-1"))
+	suspended := w.program("stopped", agent.Strict, jwttest.New(t, jwt.ES256, "stopped-key-1"))
 	if err := w.agents.SetStatus(w.ctx, suspended.ID, agent.Suspended, w.log(w.ada)); err != nil {
 		t.Fatal(err)
 	}
-	stranger := newPair(t, jwt.ES256, "agent-1-k1")
-	other := newPair(t, jwt.ES256, "no-such-key")
-	tokens := map[string]func(typ string, claims func(client string) object) string{
-		"unknown agent": func(typ string, c func(string) object) string {
-			return compact(stranger.head(typ).json(), c("agent-9").json(), stranger.sign)
+	stranger := jwttest.New(t, jwt.ES256, "agent-1-k1")
+	other := jwttest.New(t, jwt.ES256, "no-such-key")
+	tokens := map[string]func(typ string, claims func(client string) jwttest.Object) string{
+		"unknown agent": func(typ string, c func(string) jwttest.Object) string {
+			return jwttest.Compact(stranger.Header(typ).JSON(), c("agent-9").JSON(), stranger.Sign)
 		},
-		"unknown agent by id": func(typ string, c func(string) object) string {
-			return compact(stranger.head(typ).json(), c("agt_00000000000000000000000000").json(), stranger.sign)
+		"unknown agent by id": func(typ string, c func(string) jwttest.Object) string {
+			return jwttest.Compact(stranger.Header(typ).JSON(), c("agt_00000000000000000000000000").JSON(), stranger.Sign)
 		},
-		"impossible name": func(typ string, c func(string) object) string {
-			return compact(stranger.head(typ).json(), c("no such agent").json(), stranger.sign)
+		"impossible name": func(typ string, c func(string) jwttest.Object) string {
+			return jwttest.Compact(stranger.Header(typ).JSON(), c("no such agent").JSON(), stranger.Sign)
 		},
-		"unknown key": func(typ string, c func(string) object) string {
-			return compact(other.head(typ).json(), c("agent-1").json(), other.sign)
+		"unknown key": func(typ string, c func(string) jwttest.Object) string {
+			return jwttest.Compact(other.Header(typ).JSON(), c("agent-1").JSON(), other.Sign)
 		},
-		"bad signature": func(typ string, c func(string) object) string {
-			return compact(stranger.head(typ).json(), c("agent-1").json(), stranger.sign)
+		"bad signature": func(typ string, c func(string) jwttest.Object) string {
+			return jwttest.Compact(stranger.Header(typ).JSON(), c("agent-1").JSON(), stranger.Sign)
 		},
-		"compat agent": func(typ string, c func(string) object) string {
-			return compact(stranger.head(typ).json(), c("lenient").json(), stranger.sign)
+		"compat agent": func(typ string, c func(string) jwttest.Object) string {
+			return jwttest.Compact(stranger.Header(typ).JSON(), c("lenient").JSON(), stranger.Sign)
 		},
-		"suspended agent": func(typ string, c func(string) object) string {
-			return compact(stranger.head(typ).json(), c("stopped").json(), stranger.sign)
+		"suspended agent": func(typ string, c func(string) jwttest.Object) string {
+			return jwttest.Compact(stranger.Header(typ).JSON(), c("stopped").JSON(), stranger.Sign)
 		},
-		"wrong typ and bad signature": func(_ string, c func(string) object) string {
-			return compact(stranger.head("at+jwt").json(), c("agent-1").json(), stranger.sign)
+		"wrong typ and bad signature": func(_ string, c func(string) jwttest.Object) string {
+			return jwttest.Compact(stranger.Header("at+jwt").JSON(), c("agent-1").JSON(), stranger.Sign)
 		},
-		"expired and bad signature": func(typ string, c func(string) object) string {
-			return compact(stranger.head(typ).json(), c("agent-1").with("exp", 1, "iat", 0).json(), stranger.sign)
+		"expired and bad signature": func(typ string, c func(string) jwttest.Object) string {
+			return jwttest.Compact(stranger.Header(typ).JSON(), c("agent-1").With("exp", 1, "iat", 0).JSON(), stranger.Sign)
 		},
-		"no token": func(string, func(string) object) string { return "x" },
+		"no token": func(string, func(string) jwttest.Object) string { return "x" },
 	}
 	var first answer
 	for name, token := range tokens {
 		for surface, f := range map[string]form{
 			"assertion": credentials(token("", assertionClaims)),
-			"exchange": exchange(token(jwt.TypeVaultSubject, func(c string) object { return subjectClaims(c, string(w.ada.ID)) }), "").
+			"exchange": exchange(token(jwt.TypeVaultSubject, func(c string) jwttest.Object { return subjectClaims(c, string(w.ada.ID)) }), "").
 				with("client_assertion", "", "client_assertion_type", ""),
 		} {
 			a := w.send(f)
@@ -157,7 +158,7 @@ func TestUniformUntilVerified(t *testing.T) {
 // After the signature the reason is precise.
 func TestClientCredentialsRefused(t *testing.T) {
 	w := newWorld(t)
-	sign := func(pairs ...any) string { return w.one.assertion(assertionClaims("agent-1").with(pairs...)) }
+	sign := func(pairs ...any) string { return w.one.Assertion(assertionClaims("agent-1").With(pairs...)) }
 	now := time.Now().Unix()
 	for _, tt := range []struct {
 		name         string
@@ -178,7 +179,7 @@ func TestClientCredentialsRefused(t *testing.T) {
 		{"for the endpoint", credentials(sign("aud", issuer+"oauth/token")), 401, "invalid_client", "wrong_audience"},
 		{"without the slash", credentials(sign("aud", strings.TrimSuffix(issuer, "/"))), 401, "invalid_client", "wrong_audience"},
 		{"for a user", credentials(sign("sub", string(w.ada.ID))), 401, "invalid_client", "wrong_subject"},
-		{"a subject token", credentials(w.one.subject(assertionClaims("agent-1"))), 401, "invalid_client", "wrong_typ"},
+		{"a subject token", credentials(w.one.Subject(assertionClaims("agent-1"))), 401, "invalid_client", "wrong_typ"},
 		{"for another API", credentials(sign()).with("audience", "https://api.example.com/"), 400, "invalid_target", "invalid_target"},
 		{"for a longer host", credentials(sign()).with("resource", "https://vault.test.evil.test/"), 400, "invalid_target", "invalid_target"},
 	} {
@@ -206,10 +207,10 @@ func TestClientCredentialsRefused(t *testing.T) {
 
 func TestClientCredentials(t *testing.T) {
 	w := newWorld(t)
-	w.two.private = newPair(t, jwt.ES256, "x").private // a key that is registered for nobody
+	w.two.Private = jwttest.New(t, jwt.ES256, "x").Private // a key that is registered for nobody
 	formType, jsonType := "application/x-www-form-urlencoded", "application/json"
 	for _, kind := range []string{formType, formType + ";charset=UTF-8", jsonType, jsonType + "; charset=utf-8"} {
-		f := credentials(w.one.assertion(assertionClaims("agent-1"))).with(
+		f := credentials(w.one.Assertion(assertionClaims("agent-1"))).with(
 			"client_id", string(w.one.ID), "audience", issuer+"api/v2/", "scope", "read:users", "client_credential_id", "cred_1", "login_hint", "")
 		body := f.encode() + "&unheard_of=1&empty="
 		if strings.HasPrefix(kind, jsonType) {
@@ -236,15 +237,15 @@ func TestClientCredentials(t *testing.T) {
 	}
 	// §11.8: without kid each key of that client is tried, and no other's.
 	claims := assertionClaims("agent-1")
-	if a := w.send(credentials(compact(`{"alg":"ES256"}`, claims.json(), w.one.sign))); a.status != 200 {
+	if a := w.send(credentials(jwttest.Compact(`{"alg":"ES256"}`, claims.JSON(), w.one.Sign))); a.status != 200 {
 		t.Errorf("without kid: %d %s", a.status, a.body)
 	}
-	if a := w.send(credentials(compact(`{"alg":"ES256"}`, assertionClaims("agent-1").json(), w.two.sign))); a.status != 401 {
+	if a := w.send(credentials(jwttest.Compact(`{"alg":"ES256"}`, assertionClaims("agent-1").JSON(), w.two.Sign))); a.status != 401 {
 		t.Errorf("another's key without kid: %d %s", a.status, a.body)
 	}
 	// Three ways to spell typ that the rules allow.
 	for _, typ := range []string{"", "JWT", api.TypeAssertion} {
-		if a := w.send(credentials(compact(w.one.head(typ).json(), assertionClaims("agent-1").json(), w.one.sign))); a.status != 200 {
+		if a := w.send(credentials(jwttest.Compact(w.one.Header(typ).JSON(), assertionClaims("agent-1").JSON(), w.one.Sign))); a.status != 200 {
 			t.Errorf("typ %q: %d %s", typ, a.status, a.body)
 		}
 	}
@@ -253,7 +254,7 @@ func TestClientCredentials(t *testing.T) {
 // One signature is good for one thing, whatever order requests come in (M-06).
 func TestOneUse(t *testing.T) {
 	w := newWorld(t)
-	forms := map[string]form{"token": credentials(w.one.assertion(assertionClaims("agent-1"))), "exchange": w.ask(w.one)}
+	forms := map[string]form{"token": credentials(w.one.Assertion(assertionClaims("agent-1"))), "exchange": w.ask(w.one)}
 	for name, n := range map[string]int{"token": 200, "exchange": 1000} {
 		f := forms[name]
 		since := w.mark()
@@ -298,7 +299,7 @@ func TestOneUse(t *testing.T) {
 func TestOneUseKeeps(t *testing.T) {
 	w := newWorld(t)
 	claims := assertionClaims("agent-1")
-	f := credentials(w.one.assertion(claims))
+	f := credentials(w.one.Assertion(claims))
 	if a := w.send(f); a.status != 200 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
@@ -306,12 +307,12 @@ func TestOneUseKeeps(t *testing.T) {
 	if a := w.send(f); a.Reason != "replayed" {
 		t.Errorf("after a restart: %d %s", a.status, a.body)
 	}
-	other := assertionClaims("agent-2").with("jti", claims["jti"])
-	if a := w.send(credentials(w.two.assertion(other))); a.status != 200 {
+	other := assertionClaims("agent-2").With("jti", claims["jti"])
+	if a := w.send(credentials(w.two.Assertion(other))); a.status != 200 {
 		t.Errorf("the same jti of another agent: %d %s", a.status, a.body)
 	}
 	// A refusal uses a signature up as well: replay-failed-first.
-	g := credentials(w.one.assertion(assertionClaims("agent-1")))
+	g := credentials(w.one.Assertion(assertionClaims("agent-1")))
 	if a := w.send(g.with("audience", "https://elsewhere.test/")); a.status != 400 {
 		t.Errorf("%d %s", a.status, a.body)
 	}
@@ -325,8 +326,8 @@ func TestNoRecordNoToken(t *testing.T) {
 	w := newWorld(t)
 	forms := func() map[string]form {
 		return map[string]form{
-			"token": credentials(w.one.assertion(assertionClaims("agent-1"))), "exchange": w.ask(w.one),
-			"refused": credentials(w.one.assertion(assertionClaims("agent-1").with("jti", nil))),
+			"token": credentials(w.one.Assertion(assertionClaims("agent-1"))), "exchange": w.ask(w.one),
+			"refused": credentials(w.one.Assertion(assertionClaims("agent-1").With("jti", nil))),
 		}
 	}
 	for _, f := range forms() {

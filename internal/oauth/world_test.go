@@ -27,6 +27,7 @@ import (
 	"github.com/valetkey/valetkey/internal/grant"
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/jwt"
+	"github.com/valetkey/valetkey/internal/jwt/jwttest"
 	"github.com/valetkey/valetkey/internal/oauth"
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/sandbox"
@@ -66,11 +67,12 @@ type world struct {
 	one, two *program     // agents of profile strict; one may have the token of con
 	hops     atomic.Int64 // spreads anonymous requests over many addresses
 	far      atomic.Bool  // requests come from an address that nobody allowed
+	still    atomic.Int32 // requests come from the one address of this number, which is allowed
 }
 
 // program is an agent from its own side.
 type program struct {
-	pair
+	jwttest.Pair
 	*agent.Agent
 	key *agent.Key
 }
@@ -157,6 +159,9 @@ func (w *world) open() {
 			if w.far.Load() {
 				return netip.MustParseAddr("192.0.2.9")
 			}
+			if n := w.still.Load(); n > 0 {
+				return netip.AddrFrom4([4]byte{127, 255, 255, byte(n)})
+			}
 			n := w.hops.Add(1)
 			return netip.AddrFrom4([4]byte{127, byte(n >> 16), byte(n >> 8), byte(n)})
 		},
@@ -200,8 +205,8 @@ func (w *world) people() {
 	}
 	w.personal = w.sandbox.PersonalToken("octocat", "repo", "read:user")
 	w.con = w.connect(w.ada, w.personal)
-	w.one = w.program("agent-1", agent.Strict, newPair(t, jwt.ES256, "agent-1-k1"))
-	w.two = w.program("agent-2", agent.Strict, newPair(t, jwt.ES256, "agent-2-k1"))
+	w.one = w.program("agent-1", agent.Strict, jwttest.New(t, jwt.ES256, "agent-1-k1"))
+	w.two = w.program("agent-2", agent.Strict, jwttest.New(t, jwt.ES256, "agent-2-k1"))
 	w.grant(w.one, w.con, grant.Vend)
 }
 
@@ -225,9 +230,9 @@ func (w *world) log(u *user.User) func(verb, object string, data map[string]stri
 	}
 }
 
-func (w *world) program(name string, profile agent.Profile, p pair) *program {
+func (w *world) program(name string, profile agent.Profile, p jwttest.Pair) *program {
 	w.t.Helper()
-	a, k, err := w.agents.Register(w.ctx, agent.Registration{Name: name, Owner: w.ada.ID, Profile: profile, Key: p.jwk(w.t)}, time.Now(), w.log(w.ada))
+	a, k, err := w.agents.Register(w.ctx, agent.Registration{Name: name, Owner: w.ada.ID, Profile: profile, Key: p.JWK(w.t)}, time.Now(), w.log(w.ada))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -370,10 +375,10 @@ func exchange(subject, assertion string) form {
 
 // ask is a good exchange of p for Ada's account.
 func (w *world) ask(p *program) form {
-	return exchange(p.subject(w.claims(p)), p.assertion(assertionClaims(p.Name)))
+	return exchange(p.Subject(w.claims(p)), p.Assertion(assertionClaims(p.Name)))
 }
 
-func (w *world) claims(p *program) object { return subjectClaims(p.Name, string(w.ada.ID)) }
+func (w *world) claims(p *program) jwttest.Object { return subjectClaims(p.Name, string(w.ada.ID)) }
 
 // events are what the log has since a mark.
 func (w *world) events(since int64) []audit.Event {

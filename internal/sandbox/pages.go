@@ -13,9 +13,10 @@ import (
 	"github.com/valetkey/valetkey/secret"
 )
 
-// pageCSP allows our own style sheet and the one script that keeps an issue
+// pageCSP allows our own style sheet, the empty icon of our pages (without one
+// browsers ask for /favicon.ico) and the one script that keeps an issue
 // page fresh, and nothing else.
-const pageCSP = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action "
+const pageCSP = "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action "
 
 var pageFuncs = template.FuncMap{
 	"ago":     ago,

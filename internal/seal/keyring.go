@@ -321,8 +321,9 @@ func (k *Keyring) Forget(name Name) {
 }
 
 // Shred deletes a data key: what was sealed under it cannot be opened again,
-// in whatever backup or free page it survives. Keys of whole deployments
-// cannot be shredded.
+// in whatever free page or copy it survives, but for who has a copy of the
+// wrapped key too, as in a backup of the whole database from before. Keys of
+// whole deployments cannot be shredded.
 func (k *Keyring) Shred(ctx context.Context, name Name) error {
 	if err := name.check(); err != nil {
 		return fmt.Errorf("shred: %w", err)

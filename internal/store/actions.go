@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/valetkey/valetkey/internal/action"
@@ -15,6 +16,7 @@ import (
 	"github.com/valetkey/valetkey/internal/broker"
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/seal"
 )
 
 var (
@@ -491,6 +493,61 @@ func (s *Actions) Sweep(ctx context.Context, org id.Org, ended, now time.Time) e
 		}
 		return int64(len(old)), nil
 	})
+}
+
+const (
+	payloadKeysQ = `select name from data_keys where name >= $1 and name < $2 order by name`
+	payloadOfQ   = `select count(*) from payloads p join actions a on a.org = p.org and a.id = p.action where p.org = $1 and a.created_at >= $2 and a.created_at < $3`
+)
+
+// EmptyDays lists days whose payloads are gone and whose key is not. Payloads
+// are sealed under the day on which their action was made.
+func (s *Actions) EmptyDays(ctx context.Context, org id.Org, before time.Time) ([]time.Time, error) {
+	// Names of days sort as days do.
+	last := string(seal.PayloadKey(org, before))
+	first := strings.TrimSuffix(last, before.UTC().Format(time.DateOnly))
+	names, err := s.payloadKeys(ctx, first, last)
+	if err != nil {
+		return nil, err
+	}
+	var out []time.Time
+	for _, name := range names {
+		day, err := time.Parse(time.DateOnly, strings.TrimPrefix(name, first))
+		if err != nil {
+			return nil, fmt.Errorf("list days of payloads: %w", err)
+		}
+		end, n := day.AddDate(0, 0, 1), 0
+		if end.After(before) {
+			continue
+		}
+		if err := s.db.reader.QueryRowContext(ctx, payloadOfQ, string(org), micros(day), micros(end)).Scan(&n); err != nil {
+			return nil, fmt.Errorf("count payloads of a day: %w", err)
+		}
+		if n == 0 {
+			out = append(out, day)
+		}
+	}
+	return out, nil
+}
+
+func (s *Actions) payloadKeys(ctx context.Context, first, last string) ([]string, error) {
+	rows, err := s.db.reader.QueryContext(ctx, payloadKeysQ, first, last)
+	if err != nil {
+		return nil, fmt.Errorf("list days of payloads: %w", err)
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, fmt.Errorf("list days of payloads: %w", err)
+		}
+		out = append(out, name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list days of payloads: %w", err)
+	}
+	return out, nil
 }
 
 // sweep runs piece, a change each time, until there is no whole one left.

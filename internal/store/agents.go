@@ -65,19 +65,63 @@ func (s *Agents) CreateAgent(ctx context.Context, a *agent.Agent, keys []*agent.
 
 // Agent returns one agent.
 func (s *Agents) Agent(ctx context.Context, org id.Org, a id.Agent) (*agent.Agent, error) {
-	v, err := agents.one(ctx, s.db, s.db.reader, "where org = $1 and id = $2", string(org), string(a))
-	return v, named(err, agent.ErrUnknown)
+	return s.one(ctx, "id", string(org), string(a))
+}
+
+// one reads the agent with this id or name, as the log knows it.
+func (s *Agents) one(ctx context.Context, by, org, value string) (*agent.Agent, error) {
+	v, err := agents.one(ctx, s.db, s.db.reader, "where org = $1 and "+by+" = $2", org, value)
+	if err != nil {
+		return nil, named(err, agent.ErrUnknown)
+	}
+	if _, err := asSuspended(ctx, s.db, []*agent.Agent{v}, " and a."+by+" = $2", org, value); err != nil {
+		return nil, err
+	}
+	return v, nil
 }
 
 // ByName finds an agent by its name.
 func (s *Agents) ByName(ctx context.Context, org id.Org, name string) (*agent.Agent, error) {
-	v, err := agents.one(ctx, s.db, s.db.reader, "where org = $1 and name = $2", string(org), name)
-	return v, named(err, agent.ErrUnknown)
+	return s.one(ctx, "name", string(org), name)
 }
 
 // Agents returns all agents, by name.
 func (s *Agents) Agents(ctx context.Context, org id.Org) ([]*agent.Agent, error) {
-	return agents.many(ctx, s.db, s.db.reader, "where org = $1 order by name", string(org))
+	all, err := agents.many(ctx, s.db, s.db.reader, "where org = $1 order by name", string(org))
+	if err != nil || len(all) == 0 {
+		return all, err
+	}
+	return asSuspended(ctx, s.db, all, "", string(org))
+}
+
+// seenQ asks the log, by its index of actors, for the last word of each agent.
+const seenQ = `select a.id, coalesce((select e.at from audit_events e where e.actor = 'agent:' || a.id order by e.seq desc limit 1), 0) from agents a where a.org = $1`
+
+// Seen is when agents last did anything that was recorded, refusals too: of the
+// one named, or of all. Asking the log costs no write at any of their requests.
+func (s *Agents) Seen(ctx context.Context, org id.Org, which id.Agent) (map[id.Agent]time.Time, error) {
+	text, args := seenQ, []any{string(org)}
+	if which != "" {
+		text, args = text+" and a.id = $2", append(args, string(which))
+	}
+	rows, err := s.db.reader.QueryContext(ctx, text, args...)
+	if err != nil {
+		return nil, fmt.Errorf("look when agents were seen: %w", err)
+	}
+	defer rows.Close()
+	out := map[id.Agent]time.Time{}
+	for rows.Next() {
+		var ref string
+		var at int64
+		if err := rows.Scan(&ref, &at); err != nil {
+			return nil, fmt.Errorf("look when agents were seen: %w", err)
+		}
+		out[id.Agent(ref)] = fromMicros(at)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("look when agents were seen: %w", err)
+	}
+	return out, nil
 }
 
 // UpdateAgent changes an agent. A change without an event touches nothing
@@ -110,7 +154,11 @@ func (s *AgentKeys) CreateKey(ctx context.Context, k *agent.Key, events []audit.
 
 // OfAgent lists an agent's keys, oldest first, revoked ones too.
 func (s *AgentKeys) OfAgent(ctx context.Context, org id.Org, a id.Agent) ([]*agent.Key, error) {
-	return agentKeys.many(ctx, s.db, s.db.reader, "where org = $1 and agent = $2 order by id", string(org), string(a))
+	all, err := agentKeys.many(ctx, s.db, s.db.reader, "where org = $1 and agent = $2 order by id", string(org), string(a))
+	if err != nil || len(all) == 0 {
+		return all, err
+	}
+	return asRevokedKeys(ctx, s.db, all, " and k.agent = $2", string(org), string(a))
 }
 
 // UpdateKey changes a key.
@@ -141,13 +189,19 @@ func (s *AgentTokens) ByHash(ctx context.Context, hash []byte) (*agent.Token, *a
 	if err != nil {
 		return nil, nil, nil, named(err, agent.ErrToken)
 	}
-	a, err := agents.one(ctx, s.db, s.db.reader, "where org = $1 and id = $2", string(t.Org), string(t.Agent))
+	a, err := s.db.Agents().Agent(ctx, t.Org, t.Agent)
 	if err != nil {
-		return nil, nil, nil, named(err, agent.ErrToken)
+		if errors.Is(err, agent.ErrUnknown) {
+			err = agent.ErrToken
+		}
+		return nil, nil, nil, err
 	}
 	k, err := agentKeys.one(ctx, s.db, s.db.reader, "where org = $1 and id = $2", string(t.Org), string(t.Key))
 	if err != nil {
 		return nil, nil, nil, named(err, agent.ErrToken)
+	}
+	if _, err := asRevokedKeys(ctx, s.db, []*agent.Key{k}, " and k.id = $2", string(t.Org), string(t.Key)); err != nil {
+		return nil, nil, nil, err
 	}
 	return t, a, k, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/valetkey/valetkey/internal/approval"
@@ -309,28 +310,48 @@ func (s *Grants) CreateGrant(ctx context.Context, g *grant.Grant, events []audit
 
 // Grant returns one grant.
 func (s *Grants) Grant(ctx context.Context, org id.Org, g id.Grant) (*grant.Grant, error) {
-	v, err := grants.one(ctx, s.db, s.db.reader, "where org = $1 and id = $2", string(org), string(g))
-	return v, named(err, grant.ErrNone)
+	got, err := s.list(ctx, org, "id", string(g))
+	if err == nil && len(got) == 0 {
+		err = grant.ErrNone
+	}
+	if err != nil {
+		return nil, err
+	}
+	return got[0], nil
 }
 
 // ForUse lists the grants of an agent on a connection, newest first.
 func (s *Grants) ForUse(ctx context.Context, org id.Org, a id.Agent, c id.Connection) ([]*grant.Grant, error) {
-	return grants.many(ctx, s.db, s.db.reader, "where org = $1 and agent = $2 and connection = $3 order by created_at desc, id desc", string(org), string(a), string(c))
+	return s.list(ctx, org, "agent", string(a), "connection", string(c))
 }
 
 // OfAgent lists an agent's grants, newest first.
 func (s *Grants) OfAgent(ctx context.Context, org id.Org, a id.Agent) ([]*grant.Grant, error) {
-	return grants.many(ctx, s.db, s.db.reader, "where org = $1 and agent = $2 order by created_at desc, id desc", string(org), string(a))
+	return s.list(ctx, org, "agent", string(a))
 }
 
 // OfConnection lists a connection's grants, newest first.
 func (s *Grants) OfConnection(ctx context.Context, org id.Org, c id.Connection) ([]*grant.Grant, error) {
-	return grants.many(ctx, s.db, s.db.reader, "where org = $1 and connection = $2 order by created_at desc, id desc", string(org), string(c))
+	return s.list(ctx, org, "connection", string(c))
 }
 
 // Grants lists all grants, newest first.
 func (s *Grants) Grants(ctx context.Context, org id.Org) ([]*grant.Grant, error) {
-	return grants.many(ctx, s.db, s.db.reader, "where org = $1 order by created_at desc, id desc", string(org))
+	return s.list(ctx, org)
+}
+
+// list reads the grants with these values, as the log knows them.
+func (s *Grants) list(ctx context.Context, org id.Org, equal ...string) ([]*grant.Grant, error) {
+	where, args := "", []any{string(org)}
+	for i := 0; i < len(equal); i += 2 {
+		args = append(args, equal[i+1])
+		where += fmt.Sprintf(" and %s = $%d", equal[i], len(args))
+	}
+	got, err := grants.many(ctx, s.db, s.db.reader, "where org = $1"+where+" order by created_at desc, id desc", args...)
+	if err != nil || len(got) == 0 {
+		return got, err
+	}
+	return s.asRevoked(ctx, got, strings.ReplaceAll(where, " and ", " and g."), args...)
 }
 
 // UpdateGrant changes a grant. Open actions that it covered are judged again
@@ -355,13 +376,40 @@ var freezes = newTable("freezes", "org id", true, func(f *freeze.Freeze) []field
 	}
 })
 
-// CreateFreeze stores a freeze.
-func (s *Freezes) CreateFreeze(ctx context.Context, f *freeze.Freeze, events []audit.Event) error {
-	return s.db.write(ctx, func(tx *Tx) error {
+const sameFreeze = "where org = $1 and lifted_at = 0 and kind = $2 and target = $3 order by at, id"
+
+// CreateFreeze stores a freeze, unless its target is frozen already.
+func (s *Freezes) CreateFreeze(ctx context.Context, f *freeze.Freeze, events []audit.Event) (*freeze.Freeze, error) {
+	inForce := f
+	err := s.db.write(ctx, func(tx *Tx) error {
+		same := func() ([]*freeze.Freeze, error) {
+			return freezes.many(tx.ctx, tx.db, tx, sameFreeze, string(f.Org), string(f.Kind), f.Target)
+		}
+		there, err := same()
+		if err != nil {
+			return err
+		}
+		if len(there) > 0 {
+			inForce = there[0]
+			return nil
+		}
+		inForce = f
+		tx.confirm(func() error {
+			if all, err := same(); err != nil {
+				return err
+			} else if len(all) > 1 {
+				return fmt.Errorf("freeze %s %s: %w", f.Kind, f.Target, errStale)
+			}
+			return nil
+		})
 		tx.moveAuthority()
 		tx.Emit(events...)
 		return freezes.insert(tx, f)
 	})
+	if err != nil {
+		return nil, err
+	}
+	return inForce, nil
 }
 
 // ActiveFreezes lists the freezes in force.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/valetkey/valetkey/internal/audit"
@@ -121,15 +122,8 @@ func (s *Users) UpdateUser(ctx context.Context, org id.Org, u id.User, c user.Ch
 // lockOut ends what a person may come back in with: a suspension that is
 // lifted brings back no login and no enrolment link.
 func (tx *Tx) lockOut(org id.Org, u id.User, at time.Time) error {
-	open, err := sessions.many(tx.ctx, tx.db, tx, "where org = $1 and user_id = $2 and revoked_at = 0 order by id", string(org), string(u))
-	if err != nil {
+	if err := tx.closeSessions(at, "where org = $1 and user_id = $2 and revoked_at = 0 order by id", string(org), string(u)); err != nil {
 		return err
-	}
-	for _, s := range open {
-		s.RevokedAt = at
-		if err := sessions.update(tx, s); err != nil {
-			return err
-		}
 	}
 	unused, err := links.many(tx.ctx, tx.db, tx, "where org = $1 and user_id = $2 and used_at = 0 order by created_at", string(org), string(u))
 	if err != nil {
@@ -207,6 +201,63 @@ func (s *Passkeys) UpdatePasskey(ctx context.Context, org id.Org, p id.Passkey, 
 	})
 }
 
+const deletePasskeyQ = `delete from passkeys where org = $1 and id = $2 and user_id = $3`
+
+// RemovePasskey removes a passkey and ends the sessions that it opened.
+func (s *Passkeys) RemovePasskey(ctx context.Context, org id.Org, u id.User, p id.Passkey, now time.Time, c func([]*user.Passkey) ([]audit.Event, error)) error {
+	return s.db.write(ctx, func(tx *Tx) error {
+		tx.moveAuthority()
+		all := func() ([]*user.Passkey, error) {
+			return passkeys.many(tx.ctx, tx.db, tx, "where org = $1 and user_id = $2 order by id", string(org), string(u))
+		}
+		before, err := all()
+		if err != nil {
+			return err
+		}
+		events, err := c(before)
+		if err != nil {
+			return err
+		}
+		res, err := tx.ExecContext(tx.ctx, deletePasskeyQ, string(org), string(p), string(u))
+		if err != nil {
+			return fmt.Errorf("remove passkey %s: %w", p, err)
+		}
+		if n, err := res.RowsAffected(); err != nil || n != 1 {
+			return user.ErrPasskey.Because(err)
+		}
+		tx.Emit(events...)
+		// It decided about all of them, which holds only if those that are left
+		// are still there when no other replica can remove one.
+		gone := slices.DeleteFunc(before, func(k *user.Passkey) bool { return k.ID != p })
+		tx.confirm(func() error {
+			left, err := all()
+			if err != nil {
+				return err
+			}
+			if _, err := c(append(gone[:1:1], left...)); err != nil {
+				return fmt.Errorf("remove passkey %s: %w", p, errStale)
+			}
+			return nil
+		})
+		return tx.closeSessions(now, "where org = $1 and user_id = $2 and passkey = $3 and revoked_at = 0 order by id", string(org), string(u), string(p))
+	})
+}
+
+// closeSessions ends the sessions that where selects.
+func (tx *Tx) closeSessions(at time.Time, where string, args ...any) error {
+	open, err := sessions.many(tx.ctx, tx.db, tx, where, args...)
+	if err != nil {
+		return err
+	}
+	for _, s := range open {
+		s.RevokedAt = at
+		if err := sessions.update(tx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Any reports whether anybody has a passkey.
 func (s *Passkeys) Any(ctx context.Context, org id.Org) (bool, error) {
 	got, err := passkeys.many(ctx, s.db, s.db.reader, "where org = $1 limit 1", string(org))
@@ -235,6 +286,11 @@ func (s *Sessions) ByHash(ctx context.Context, hash []byte) (*user.Session, *use
 		return nil, nil, named(err, user.ErrLogin)
 	}
 	return v, u, nil
+}
+
+// OfUser lists a person's sessions that were not ended, newest first.
+func (s *Sessions) OfUser(ctx context.Context, org id.Org, u id.User) ([]*user.Session, error) {
+	return sessions.many(ctx, s.db, s.db.reader, "where org = $1 and user_id = $2 and revoked_at = 0 order by created_at desc, id desc", string(org), string(u))
 }
 
 // Touch moves SeenAt.

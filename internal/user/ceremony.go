@@ -24,7 +24,15 @@ const (
 	CeremonyLogin   CeremonyKind = "login"   // a new session
 	CeremonyConfirm CeremonyKind = "confirm" // presence, for a session that exists
 	CeremonyDecide  CeremonyKind = "decide"  // presence, for one decision
+	CeremonyDevice  CeremonyKind = "device"  // presence, to let one terminal in
+	CeremonyRemove  CeremonyKind = "remove"  // presence, to remove one passkey
 )
+
+// binds reports whether an answer of kind k is for one thing, whose digest is
+// the challenge. Such a thing is critical: a new passkey answers nothing of it.
+func (k CeremonyKind) binds() bool {
+	return k == CeremonyDecide || k == CeremonyDevice || k == CeremonyRemove
+}
 
 // Ceremony is a challenge that waits for its one answer. It is stored, because
 // the answer may reach another replica, and removed by the first answer,

@@ -3,6 +3,7 @@ package user
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"strings"
 	"time"
 
@@ -32,6 +33,8 @@ var (
 
 	// ErrDevice is for the person: no login waits under this code.
 	ErrDevice = fault.New(fault.NotFound, "device_not_found", "No login waits under this code. It may have expired; run 'valetkey login' again.")
+
+	errDeviceStale = fault.New(fault.Conflict, "device_stale", "What you saw is not what waits under this code; reload the page and look again.")
 )
 
 // letters are those of user codes: no vowels, so that no code is a word, and
@@ -141,24 +144,69 @@ func (s *Service) waiting(ctx context.Context, typed string, now time.Time) (*De
 	return d, nil
 }
 
-// DecideDevice lets a terminal in as p, or refuses it. Only a browser session
-// may: a terminal that is logged in cannot log in another.
-func (s *Service) DecideDevice(ctx context.Context, p Principal, code string, approve bool, now time.Time) error {
+// deviceFormat names the layout of [Device.Digest].
+const deviceFormat = "valetkey/device-login/v1"
+
+// Digest is what the passkey of who signs to let d in: which login it is, what
+// the page said about the terminal, and in whose name it will act.
+func (d *Device) Digest(who id.User) [32]byte {
+	return digestOf(deviceFormat, string(d.Org), string(d.Hash), d.UserCode, d.Label, d.Source, string(who))
+}
+
+// BeginDeviceApproval asks p's passkey to let a terminal in: seen is the digest
+// of what p was shown, which is still what waits under the code.
+func (s *Service) BeginDeviceApproval(ctx context.Context, p Principal, code string, seen [32]byte, now time.Time) (options []byte, handle secret.Text, err error) {
+	d, err := s.LookupDevice(ctx, p, code, now)
+	if err != nil {
+		return nil, secret.Text{}, err
+	}
+	if d.Digest(p.User) != seen {
+		s.refuse(ctx, p, Peer{}, "device", errDeviceStale, now)
+		return nil, secret.Text{}, errDeviceStale
+	}
+	return s.beginPresence(ctx, p, CeremonyDevice, seen[:], now)
+}
+
+// ApproveDevice lets the terminal under code in as p, whose passkey answered
+// for just this login. Only a browser session may: a terminal that is logged in
+// cannot log in another, and a cookie alone cannot become a command line.
+func (s *Service) ApproveDevice(ctx context.Context, p Principal, code string, handle secret.Text, response []byte, now time.Time) error {
 	d, err := s.LookupDevice(ctx, p, code, now)
 	if err != nil {
 		return err
 	}
-	return s.Store.Devices().UpdateDevice(ctx, d.Hash, func(d *Device) ([]audit.Event, error) {
-		if d.Status != DevicePending || !now.Before(d.ExpiresAt) {
+	digest := d.Digest(p.User)
+	key, err := s.touched(ctx, p, CeremonyDevice, handle, response, digest, now)
+	if err != nil {
+		return err
+	}
+	return s.decideDevice(ctx, p, d, DeviceApproved, "device.approved", map[string]string{
+		"passkey": string(key.ID), "digest": hex.EncodeToString(digest[:]),
+	}, now)
+}
+
+// DenyDevice refuses a terminal. It is the safe direction and needs no touch.
+func (s *Service) DenyDevice(ctx context.Context, p Principal, code string, now time.Time) error {
+	d, err := s.LookupDevice(ctx, p, code, now)
+	if err != nil {
+		return err
+	}
+	return s.decideDevice(ctx, p, d, DeviceDenied, "device.denied", map[string]string{}, now)
+}
+
+func (s *Service) decideDevice(ctx context.Context, p Principal, seen *Device, to DeviceStatus, verb string, data map[string]string, now time.Time) error {
+	data["label"], data["source"] = seen.Label, seen.Source
+	err := s.Store.Devices().UpdateDevice(ctx, seen.Hash, func(d *Device) ([]audit.Event, error) {
+		if d.Status != DevicePending || !now.Before(d.ExpiresAt) || d.Digest(p.User) != seen.Digest(p.User) {
 			return nil, ErrDevice
 		}
-		verb := "device.denied"
-		d.Status, d.User = DeviceDenied, p.User
-		if approve {
-			verb, d.Status = "device.approved", DeviceApproved
-		}
-		return []audit.Event{p.Event(verb, string(p.Session), p.User, now, map[string]string{"label": d.Label, "source": d.Source})}, nil
+		d.Status, d.User = to, p.User
+		return []audit.Event{p.Event(verb, string(p.Session), p.User, now, data)}, nil
 	})
+	if err != nil { // somebody was faster
+		s.refuse(ctx, p, Peer{}, "device", err, now)
+	}
+	return err
 }
 
 // PollDevice answers a terminal: one of the faults above, or its session, to

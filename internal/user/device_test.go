@@ -19,6 +19,20 @@ func (w *world) device() (secret.Text, *user.Device) {
 	return code, d
 }
 
+// letIn approves d in p's name with a touch of k, as its page does.
+func (w *world) letIn(p user.Principal, k *device, typed string) error {
+	w.t.Helper()
+	d, err := w.svc.LookupDevice(w.ctx, p, typed, w.now)
+	if err != nil {
+		return err
+	}
+	options, handle, err := w.svc.BeginDeviceApproval(w.ctx, p, typed, d.Digest(p.User), w.now)
+	if err != nil {
+		return err
+	}
+	return w.svc.ApproveDevice(w.ctx, p, typed, handle, k.answer(w.t, options, nil), w.now)
+}
+
 func TestDeviceRefuses(t *testing.T) {
 	w := newWorld(t)
 	code, d := w.device()
@@ -28,7 +42,10 @@ func TestDeviceRefuses(t *testing.T) {
 	for _, p := range []user.Principal{cli, {}, {Operator: true, Confirm: true, Org: me.Org}} {
 		_, err := w.svc.LookupDevice(w.ctx, p, d.UserCode, w.now)
 		wantReason(t, err, "browser_required")
-		wantReason(t, w.svc.DecideDevice(w.ctx, p, d.UserCode, true, w.now), "browser_required")
+		_, _, err = w.svc.BeginDeviceApproval(w.ctx, p, d.UserCode, d.Digest(p.User), w.now)
+		wantReason(t, err, "browser_required")
+		wantReason(t, w.svc.ApproveDevice(w.ctx, p, d.UserCode, secret.Random(32), []byte("{}"), w.now), "browser_required")
+		wantReason(t, w.svc.DenyDevice(w.ctx, p, d.UserCode, w.now), "browser_required")
 	}
 	for _, typed := range []string{"", "BCDF", "BCDF-GHJ", "AEIO-UAEI", "BCDF-GHJKL", strings.Repeat("B", 8), strings.Repeat("-", 100), "BCDF\x00GHJK"} {
 		_, err := w.svc.LookupDevice(w.ctx, me, typed, w.now)
@@ -37,12 +54,116 @@ func TestDeviceRefuses(t *testing.T) {
 	w.wantVerb("device.refused")
 	_, err := w.svc.LookupDevice(w.ctx, me, d.UserCode, w.now.Add(user.DeviceTTL))
 	wantReason(t, err, "device_not_found")
-	wantReason(t, w.svc.DecideDevice(w.ctx, me, d.UserCode, true, w.now.Add(user.DeviceTTL)), "device_not_found")
+	wantReason(t, w.svc.DenyDevice(w.ctx, me, d.UserCode, w.now.Add(user.DeviceTTL)), "device_not_found")
 	_, err = w.svc.PollDevice(w.ctx, code, w.now.Add(user.DeviceTTL))
 	wantReason(t, err, "expired_token")
 	for _, c := range []secret.Text{{}, secret.Random(32), secret.New(d.UserCode)} {
 		_, err := w.svc.PollDevice(w.ctx, c, w.now)
 		wantReason(t, err, "expired_token")
+	}
+}
+
+// A terminal is let in by a touch that was for just this login, on a page that
+// showed just this terminal, by the person who sits before it.
+func TestDeviceNeedsItsTouch(t *testing.T) {
+	w := newWorld(t)
+	me := w.login.Principal
+	_, graceKey, grace := w.person("Grace", user.Member)
+	code, d := w.device()
+	_, other := w.device()
+	digest := d.Digest(me.User)
+
+	begin := func(p user.Principal, of *user.Device) ([]byte, secret.Text) {
+		t.Helper()
+		options, handle, err := w.svc.BeginDeviceApproval(w.ctx, p, of.UserCode, of.Digest(p.User), w.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := of.Digest(p.User); challengeOf(t, options) != b64(want[:]) {
+			t.Errorf("challenge %s, want the digest of the login", challengeOf(t, options))
+		}
+		return options, handle
+	}
+	for name, seen := range map[string][32]byte{"nothing": {}, "another login": other.Digest(me.User), "as somebody else": d.Digest(grace.User)} {
+		_, _, err := w.svc.BeginDeviceApproval(w.ctx, me, d.UserCode, seen, w.now)
+		if wantReason(t, err, "device_stale"); t.Failed() {
+			t.Fatalf("seen: %s", name)
+		}
+	}
+	approve := func(p user.Principal, of *user.Device, handle secret.Text, response []byte) error {
+		return w.svc.ApproveDevice(w.ctx, p, of.UserCode, handle, response, w.now)
+	}
+
+	// No touch at all, or one for something else.
+	wantReason(t, approve(me, d, secret.Text{}, nil), "ceremony_over")
+	options, handle, err := w.svc.BeginStepUp(w.ctx, me, digest, w.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantReason(t, approve(me, d, handle, w.key.answer(t, options, nil)), "ceremony_over")
+	if options, handle, err = w.svc.BeginConfirm(w.ctx, me, w.now); err != nil {
+		t.Fatal(err)
+	}
+	wantReason(t, approve(me, d, handle, w.key.answer(t, options, nil)), "ceremony_over")
+	options, handle = begin(me, other)
+	wantReason(t, approve(me, d, handle, w.key.answer(t, options, nil)), "presence_required")
+	w.wantVerb("presence.refused")
+	options, handle = begin(me, d)
+	_, err = w.svc.FinishStepUp(w.ctx, me, handle, w.key.answer(t, options, nil), w.now)
+	wantReason(t, err, "ceremony_over")
+
+	// Another person's touch, or in another session.
+	options, handle = begin(grace, d)
+	wantReason(t, approve(me, d, handle, graceKey.answer(t, options, nil)), "ceremony_over")
+	options, handle = begin(me, d)
+	wantReason(t, approve(me, d, handle, graceKey.answer(t, options, nil)), "passkey_refused")
+	second, err := w.loginWith(w.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options, handle = begin(me, d)
+	wantReason(t, approve(second.Principal, d, handle, w.key.answer(t, options, nil)), "ceremony_over")
+
+	// One who was not verified, or signed something else.
+	for name, tamper := range map[string]func(*answer){
+		"user not verified": func(a *answer) { a.flags = flagUP },
+		"challenge":         func(a *answer) { a.client["challenge"] = b64(make([]byte, 32)) },
+		"origin":            func(a *answer) { a.client["origin"] = "https://keys.example.com.evil.example" },
+	} {
+		options, handle = begin(me, d)
+		if wantReason(t, approve(me, d, handle, w.key.answer(t, options, tamper)), "passkey_refused"); t.Failed() {
+			t.Fatal(name)
+		}
+	}
+
+	// A touch counts once, and not after the login has ended.
+	options, handle = begin(me, other)
+	response := w.key.answer(t, options, nil)
+	if err := approve(me, other, handle, response); err != nil {
+		t.Fatal(err)
+	}
+	wantReason(t, approve(me, d, handle, response), "ceremony_over")
+	options, handle = begin(me, d)
+	late := w.now.Add(user.DeviceTTL)
+	wantReason(t, w.svc.ApproveDevice(w.ctx, me, d.UserCode, handle, w.key.answer(t, options, nil), late), "device_not_found")
+	_, err = w.svc.PollDevice(w.ctx, code, w.now)
+	wantReason(t, err, "authorization_pending")
+}
+
+// A passkey that is not yet a day old lets no terminal in: where command lines
+// are trusted, that would be a way around its rest.
+func TestNewPasskeyLetsNoTerminalIn(t *testing.T) {
+	w := newWorld(t)
+	w.now = w.now.Add(time.Minute)
+	link, err := w.svc.NewLink(w.ctx, w.fresh(), w.owner.ID, w.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	added, l := w.enrol(w.owner, link)
+	_, d := w.device()
+	wantReason(t, w.letIn(l.Principal, added, d.UserCode), "passkey_refused")
+	if err := w.letIn(l.Principal, w.key, d.UserCode); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -86,10 +207,10 @@ func TestDevicePolls(t *testing.T) {
 	if err != nil || seen.Label != d.Label {
 		t.Errorf("lookup: %+v, %v", seen, err)
 	}
-	if err := w.svc.DecideDevice(w.ctx, w.login.Principal, typed, true, w.now); err != nil {
+	if err := w.letIn(w.login.Principal, w.key, typed); err != nil {
 		t.Fatal(err)
 	}
-	wantReason(t, w.svc.DecideDevice(w.ctx, w.login.Principal, typed, false, w.now), "device_not_found")
+	wantReason(t, w.svc.DenyDevice(w.ctx, w.login.Principal, typed, w.now), "device_not_found")
 	l := poll(10*time.Second, "")
 	poll(15*time.Second, "expired_token") // single use
 	p, err := w.svc.Authenticate(w.ctx, l.Bearer, user.CLI, w.now.Add(24*time.Hour))
@@ -108,21 +229,21 @@ func TestDevicePolls(t *testing.T) {
 func TestDeviceDenied(t *testing.T) {
 	w := newWorld(t)
 	code, d := w.device()
-	if err := w.svc.DecideDevice(w.ctx, w.login.Principal, d.UserCode, false, w.now); err != nil {
+	if err := w.svc.DenyDevice(w.ctx, w.login.Principal, d.UserCode, w.now); err != nil {
 		t.Fatal(err)
 	}
 	_, err := w.svc.PollDevice(w.ctx, code, w.now)
 	wantReason(t, err, "access_denied")
-	wantReason(t, w.svc.DecideDevice(w.ctx, w.login.Principal, d.UserCode, true, w.now), "device_not_found")
+	wantReason(t, w.letIn(w.login.Principal, w.key, d.UserCode), "device_not_found")
 	w.wantVerb("device.denied")
 }
 
 // Whoever was suspended between answer and poll gets no session.
 func TestDeviceOfSuspended(t *testing.T) {
 	w := newWorld(t)
-	u, _, p := w.person("Grace", user.Member)
+	u, k, p := w.person("Grace", user.Member)
 	code, d := w.device()
-	if err := w.svc.DecideDevice(w.ctx, p, d.UserCode, true, w.now); err != nil {
+	if err := w.letIn(p, k, d.UserCode); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.svc.SetStatus(w.ctx, w.fresh(), u.ID, user.Suspended, w.now); err != nil {
@@ -136,7 +257,7 @@ func TestDeviceOfSuspended(t *testing.T) {
 func TestDeviceRedeemedOnce(t *testing.T) {
 	w := newWorld(t)
 	code, d := w.device()
-	if err := w.svc.DecideDevice(w.ctx, w.login.Principal, d.UserCode, true, w.now); err != nil {
+	if err := w.letIn(w.login.Principal, w.key, d.UserCode); err != nil {
 		t.Fatal(err)
 	}
 	got := make(chan error, 8)

@@ -200,7 +200,9 @@ func (s *Service) finishEnrol(ctx context.Context, p Principal, c *Ceremony, sta
 		by, how = Principal{Org: s.Org, User: u.ID}, "link"
 	}
 	err = s.Store.Passkeys().Enrol(ctx, k, c.Link, now, []audit.Event{
-		by.Event("passkey.enrolled", string(k.ID), u.ID, now, map[string]string{"name": k.Name, "by": how, "source": peer.source()}),
+		by.Event("passkey.enrolled", string(k.ID), u.ID, now, map[string]string{
+			"name": k.Name, "by": how, "source": peer.source(), "key": keyHash(cred.PublicKey),
+		}),
 	})
 	if reason(err) == "exists" {
 		return nil, errExists

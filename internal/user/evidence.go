@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 
@@ -19,6 +21,20 @@ import (
 // ErrEvidence refuses evidence that does not prove that this person's passkey
 // was touched for this decision.
 var ErrEvidence = fault.New(fault.Forbidden, "presence_required", "This one needs your passkey for this very request; open its page and approve there.")
+
+// digestOf is the SHA-256 of parts, each after its length. The first one names
+// the layout of the others: it keeps a digest from being taken for that of
+// anything else that a passkey signs.
+func digestOf(format string, parts ...string) [sha256.Size]byte {
+	h := sha256.New()
+	for _, s := range append([]string{format}, parts...) {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
+		h.Write(n[:])
+		h.Write([]byte(s))
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
 
 // userVerified is the UV bit of the authenticator data (WebAuthn §6.1).
 const userVerified = 0x04
@@ -59,6 +75,15 @@ func (e *Evidence) Check(challenge [32]byte) error {
 		return fmt.Errorf("the signature does not verify: %w", err)
 	}
 	return nil
+}
+
+// KeyHash names the public key as the log does when it is enrolled.
+func (e *Evidence) KeyHash() string { return keyHash(e.PublicKey) }
+
+// keyHash is SHA-256 over a COSE_Key, in hex.
+func keyHash(cose []byte) string {
+	h := sha256.Sum256(cose)
+	return hex.EncodeToString(h[:])
 }
 
 // CheckEvidence verifies stored evidence: it is an assertion over challenge by

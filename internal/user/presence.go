@@ -61,24 +61,45 @@ func (s *Service) BeginStepUp(ctx context.Context, p Principal, challenge [32]by
 // FinishStepUp checks the answer and returns the JSON of its [Evidence]. The
 // session is not changed by it: one touch decides one thing.
 func (s *Service) FinishStepUp(ctx context.Context, p Principal, handle secret.Text, response []byte, now time.Time) (evidence []byte, err error) {
-	got, err := s.finishPresence(ctx, p, CeremonyDecide, handle, response, now)
+	_, evidence, err = s.finishTouch(ctx, p, CeremonyDecide, "decision", handle, response, now)
+	return evidence, err
+}
+
+// finishTouch checks the answer to a ceremony that binds, uses its passkey, and
+// returns whose it was with the JSON of the [Evidence]. what is for the log.
+func (s *Service) finishTouch(ctx context.Context, p Principal, kind CeremonyKind, what string, handle secret.Text, response []byte, now time.Time) (*Passkey, []byte, error) {
+	got, err := s.finishPresence(ctx, p, kind, handle, response, now)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	r := got.parsed.Raw.AssertionResponse
-	evidence, err = json.Marshal(Evidence{
+	evidence, err := json.Marshal(Evidence{
 		Format: evidenceFormat, RPID: s.WebAuthn.ID, Origin: s.WebAuthn.Origin, User: got.user.ID, Passkey: got.key.ID,
 		CredentialID: got.cred.ID, PublicKey: got.cred.PublicKey, Challenge: got.challenge,
 		ClientDataJSON: r.ClientDataJSON, AuthenticatorData: r.AuthenticatorData, Signature: r.Signature, At: now.UTC(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("encode evidence: %w", err)
+		return nil, nil, fmt.Errorf("encode evidence: %w", err)
 	}
-	e := p.Event("passkey.asserted", string(got.key.ID), p.User, now, map[string]string{"for": "decision", "challenge": hex.EncodeToString(got.challenge)})
+	e := p.Event("passkey.asserted", string(got.key.ID), p.User, now, map[string]string{"for": what, "challenge": hex.EncodeToString(got.challenge)})
 	if err := s.finishUse(ctx, p, got, e, now); err != nil {
+		return nil, nil, err
+	}
+	return got.key, evidence, nil
+}
+
+// touched is [Service.finishTouch] for a thing of this package: the answer must
+// be over digest, which is made of what is stored now.
+func (s *Service) touched(ctx context.Context, p Principal, kind CeremonyKind, handle secret.Text, response []byte, digest [32]byte, now time.Time) (*Passkey, error) {
+	key, evidence, err := s.finishTouch(ctx, p, kind, string(kind), handle, response, now)
+	if err != nil {
 		return nil, err
 	}
-	return evidence, nil
+	if err := CheckEvidence(ctx, s.Store.Passkeys(), s.Org, p.User, evidence, digest); err != nil {
+		s.refuse(ctx, p, Peer{}, "presence", err, now)
+		return nil, err
+	}
+	return key, nil
 }
 
 // BeginConfirm asks p's passkey for presence, before a change to who may get
@@ -134,7 +155,7 @@ func (s *Service) beginPresence(ctx context.Context, p Principal, kind CeremonyK
 	if len(keys) == 0 {
 		return nil, secret.Text{}, errNoKey
 	}
-	if kind == CeremonyDecide {
+	if kind.binds() {
 		if keys = settled(keys, now); len(keys) == 0 {
 			return nil, secret.Text{}, errTooNew
 		}

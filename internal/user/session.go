@@ -3,6 +3,7 @@ package user
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/valetkey/valetkey/internal/audit"
@@ -66,6 +67,19 @@ func (s *Service) Authenticate(ctx context.Context, bearer secret.Text, kind Ses
 	p := principal(v, u)
 	p.Confirm = v.Kind == CLI && s.TrustCommandLine
 	return p, nil
+}
+
+// Logins lists the sessions of a person that are alive, newest first: one's
+// own, or anybody's for those who manage or audit, and for the operator.
+func (s *Service) Logins(ctx context.Context, p Principal, of id.User, now time.Time) ([]*Session, error) {
+	if (p.User == "" || p.User != of) && !p.Operator && !p.Role.Manages() && p.Role != Auditor {
+		return nil, ErrNotOwner
+	}
+	all, err := s.Store.Sessions().OfUser(ctx, s.Org, of)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(v *Session) bool { return !v.Live(now) }), nil
 }
 
 // Logout ends p's own session. It is no error when it has ended already.

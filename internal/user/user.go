@@ -5,6 +5,11 @@
 // socket); functions that act for somebody take one as an argument. Bearer
 // values (session cookies, command line tokens, enrolment links, device codes)
 // are stored only as hashes. The package never sees HTTP.
+//
+// Invariants: a terminal is let in, and a passkey removed, by a touch whose
+// challenge is the digest of just that; a passkey that is younger than a day
+// gives no such touch, unless it is its person's oldest; nobody's last passkey
+// can be removed.
 package user
 
 import (
@@ -275,6 +280,11 @@ type PasskeyStore interface {
 	ByCredential(ctx context.Context, credentialID []byte) (*Passkey, error)
 	OfUser(ctx context.Context, org id.Org, u id.User) ([]*Passkey, error)
 	UpdatePasskey(ctx context.Context, org id.Org, p id.Passkey, change Change[Passkey]) error
+	// RemovePasskey removes a passkey of u and ends the sessions that it opened
+	// or last confirmed. change sees all of u's passkeys as they are in that
+	// moment, oldest first, and may refuse; it fails with [ErrPasskey] when there
+	// is no such passkey.
+	RemovePasskey(ctx context.Context, org id.Org, u id.User, p id.Passkey, now time.Time, change func([]*Passkey) ([]audit.Event, error)) error
 	// Any reports whether anybody has a passkey yet.
 	Any(ctx context.Context, org id.Org) (bool, error)
 }
@@ -283,6 +293,8 @@ type PasskeyStore interface {
 type SessionStore interface {
 	CreateSession(ctx context.Context, s *Session, events []audit.Event) error
 	ByHash(ctx context.Context, hash []byte) (*Session, *User, error)
+	// OfUser lists the sessions of u that were not ended, newest first.
+	OfUser(ctx context.Context, org id.Org, u id.User) ([]*Session, error)
 	// Touch moves SeenAt without an event; losing one is harmless.
 	Touch(ctx context.Context, org id.Org, s id.Session, now time.Time) error
 	UpdateSession(ctx context.Context, org id.Org, s id.Session, change Change[Session]) error

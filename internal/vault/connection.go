@@ -99,6 +99,9 @@ type Store interface {
 	Connection(ctx context.Context, org id.Org, c id.Connection) (*Connection, error)
 	OfUser(ctx context.Context, org id.Org, u id.User) ([]*Connection, error)
 	Connections(ctx context.Context, org id.Org) ([]*Connection, error)
+	// Page lists at most limit connections, of one user or, if u is "", of
+	// everybody: the latest made first, before the one named, if any.
+	Page(ctx context.Context, org id.Org, u id.User, before id.Connection, limit int) ([]*Connection, error)
 	UpdateConnection(ctx context.Context, org id.Org, c id.Connection, change Change[Connection]) error
 	// Lease takes the refresh lease of c for ttl by the database's clock, if
 	// nobody holds it, and marks an attempt as begun; it returns the connection

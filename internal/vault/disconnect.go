@@ -139,6 +139,31 @@ func (s *Service) revoke(ctx context.Context, p *Provider, c *Connection, access
 	return s.OAuth.Revoke(ctx, p, end)
 }
 
+// discardTTL is how long a provider may take to end tokens that nobody keeps:
+// a person waits for it.
+const discardTTL = 10 * time.Second
+
+// Discard ends tokens at the provider that were issued to us and that nobody
+// keeps: these and no others, or none. account is whose they are, where that is
+// known; where it is not, every connection at this provider may live by the
+// same grant.
+func (s *Service) Discard(ctx context.Context, p *Provider, account string, t Tokens) Revocation {
+	call, cancel := context.WithTimeout(ctx, orElse(s.pace.goodbye, discardTTL))
+	defer cancel()
+	all, err := s.Store.Connections(call, s.Org)
+	if err != nil {
+		s.Log.WarnContext(ctx, "tokens of a failed connection left alone: other connections not counted", slog.String("provider", p.ID), slog.Any("error", err))
+		return Revocation{Detail: "It is not known what else would have ended with these tokens, so they were left to end by themselves."}
+	}
+	end := Ending{Access: t.Access, Refresh: t.Refresh, Alone: true}
+	for _, o := range all {
+		if o.Provider == p.ID && o.Kind == ByCode && o.Status != Revoked && (account == "" || o.AccountID == account) {
+			end.Others++
+		}
+	}
+	return s.OAuth.Revoke(call, p, end)
+}
+
 // peek opens what tokens there are; a token that cannot be read cannot be
 // revoked either. shredded says that their key is gone.
 func (s *Service) peek(ctx context.Context, c *Connection) (access, refresh secret.Text, shredded bool) {

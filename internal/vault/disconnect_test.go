@@ -2,9 +2,16 @@ package vault_test
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"path"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/grant"
@@ -13,6 +20,7 @@ import (
 	"github.com/valetkey/valetkey/internal/vault"
 	"github.com/valetkey/valetkey/internal/vktest"
 	"github.com/valetkey/valetkey/provider"
+	"github.com/valetkey/valetkey/secret"
 )
 
 // place is where the access token of a connection is sealed.
@@ -270,6 +278,57 @@ func TestFinishDisconnects(t *testing.T) {
 			// Done is done.
 			if err := s.vault().FinishDisconnects(t.Context()); err != nil || s.Sandbox.Count("DELETE", "/applications/") != c.calls {
 				t.Errorf("finished twice: %v", err)
+			}
+		})
+	}
+}
+
+// Tokens that nobody keeps are ended by themselves, or not at all.
+func TestDiscard(t *testing.T) {
+	for _, c := range []struct {
+		why     string
+		kind    provider.RevokeKind
+		effect  string
+		account string // whose the tokens are
+		done    bool
+		calls   map[string]int
+	}{
+		{"one way for a token, of another account", provider.RevokeGitHubGrant, "grant", "480938", true, map[string]int{"token": 1}},
+		{"one way for a token, of a connected account", provider.RevokeGitHubGrant, "grant", "583231", true, map[string]int{"token": 1}},
+		{"one way for a token, of nobody knows whom", provider.RevokeGitHubGrant, "grant", "", true, map[string]int{"token": 1}},
+		{"everything or nothing, of another account", provider.RevokeRFC7009, "grant", "480938", true, map[string]int{"grant": 1}},
+		{"everything or nothing, of a connected account", provider.RevokeRFC7009, "grant", "583231", false, nil},
+		{"everything or nothing, of nobody knows whom", provider.RevokeRFC7009, "all_sessions", "", false, nil},
+		{"no way at all", provider.RevokeNone, "", "480938", false, nil},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			s := newScene(t)
+			var mu sync.Mutex
+			calls := map[string]int{}
+			upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				defer mu.Unlock()
+				calls[path.Base(r.URL.Path)]++
+				w.WriteHeader(http.StatusNoContent)
+			}))
+			defer upstream.Close()
+			s.provider(vault.Registration{Provider: "elsewhere", Spec: "github", ClientID: "c", Internal: true, Base: provider.Base{API: []string{upstream.URL}, Web: upstream.URL}})
+			p, err := s.App.Providers.Find(t.Context(), "github")
+			if err != nil {
+				t.Fatal(err)
+			}
+			spec := *p.Spec
+			spec.Revoke = provider.Revoke{Kind: c.kind, URL: upstream.URL + "/grant", Target: "access", ScopeOfEffect: c.effect}
+			blunt := *p
+			blunt.Spec = &spec
+			r := s.vault().Discard(t.Context(), &blunt, c.account, vault.Tokens{Access: secret.New("a token that nobody keeps")})
+			if r.Done != c.done || r.Detail == "" {
+				t.Errorf("%+v", r)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if d := cmp.Diff(c.calls, calls, cmpopts.EquateEmpty()); d != "" {
+				t.Errorf("called (-want +got):\n%s", d)
 			}
 		})
 	}

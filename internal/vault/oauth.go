@@ -336,6 +336,7 @@ type Ending struct {
 	Refresh secret.Text
 	Pasted  bool // not issued to our client, which therefore cannot revoke it
 	Others  int  // other live connections to the same account through our client
+	Alone   bool // spare the others, whatever that takes
 }
 
 // narrow is r without its effect on other connections to the same account,
@@ -366,7 +367,7 @@ func others(n int, scope string) string {
 // can: a revocation may reach everything that user and app have between them.
 func (o *OAuth) Revoke(ctx context.Context, p *Provider, end Ending) Revocation {
 	r := p.Spec.Revoke
-	if end.Others > 0 {
+	if end.Others > 0 || end.Alone {
 		r = narrow(r)
 	}
 	token := end.Access
@@ -378,6 +379,8 @@ func (o *OAuth) Revoke(ctx context.Context, p *Provider, end Ending) Revocation 
 		return Revocation{Detail: fmt.Sprintf("%s has no way to revoke a token from outside; end it in your account settings there.", p.Spec.Name)}
 	case token.IsZero():
 		return Revocation{Detail: "There was no token left to revoke."}
+	case end.Alone && end.Others > 0 && r.ScopeOfEffect != "token":
+		return Revocation{Detail: fmt.Sprintf("%s could only have ended them together with another connection here, so they were left to end by themselves.", p.Spec.Name)}
 	case (end.Pasted || p.ClientID == "") && r.Kind != provider.RevokeBearerPost:
 		return Revocation{Detail: fmt.Sprintf("This token was pasted, not issued to this server, so only you can revoke it, in your account settings at %s.", p.Spec.Name)}
 	}

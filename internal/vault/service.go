@@ -345,6 +345,29 @@ func (s *Service) forfeit(ctx context.Context, p *Provider, leased *Connection, 
 	}
 }
 
+// EndLeases ends the leases that a process before this one left when it died,
+// so that nobody waits until their time is up. It is for who is alone on the
+// database. What such a holder may have done at the provider stays on record.
+func (s *Service) EndLeases(ctx context.Context) error {
+	all, err := s.Store.Connections(ctx, s.Org)
+	if err != nil {
+		return fmt.Errorf("end leases: %w", err)
+	}
+	for _, c := range all {
+		if c.LeaseUntil.IsZero() {
+			continue
+		}
+		err := s.Store.UpdateConnection(ctx, s.Org, c.ID, func(c *Connection) ([]audit.Event, error) {
+			c.LeaseUntil = time.Time{}
+			return nil, nil
+		})
+		if err != nil {
+			return fmt.Errorf("end the lease of %s: %w", c.ID, err)
+		}
+	}
+	return nil
+}
+
 // keep makes new tokens durable before anybody uses them. The provider has
 // spent the old ones by now, so a database that fails is tried again for as
 // long as the lease holds. used is the sealed refresh token that bought them:

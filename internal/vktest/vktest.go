@@ -35,6 +35,7 @@ type World struct {
 	t      *testing.T
 	log    *slog.Logger
 	client secret.Text // of the sandbox's OAuth application
+	before func(*app.App)
 	stop   func()
 }
 
@@ -50,6 +51,13 @@ func LogTo(h slog.Handler) Option {
 
 // New starts a World; the test's end stops it.
 func New(t *testing.T, options ...Option) *World {
+	t.Helper()
+	return Wired(t, func(*app.App) {}, options...)
+}
+
+// Wired is New with a chance to put something between the parts of each server
+// that the World starts, before any of them runs.
+func Wired(t *testing.T, before func(*app.App), options ...Option) *World {
 	t.Helper()
 	opts := sandbox.Options{ClientID: "sandbox-client", ClientSecret: secret.New("sandbox-client-secret")}
 	cfg := config.Default()
@@ -78,7 +86,7 @@ func New(t *testing.T, options ...Option) *World {
 	if err := cfg.Check(); err != nil {
 		t.Fatal(err)
 	}
-	w := &World{Sandbox: up, Upstream: upstream.URL, Config: cfg, URL: cfg.PublicURL, t: t, log: log, client: opts.ClientSecret}
+	w := &World{Sandbox: up, Upstream: upstream.URL, Config: cfg, URL: cfg.PublicURL, t: t, log: log, client: opts.ClientSecret, before: before}
 	w.start(listener)
 	t.Cleanup(func() { w.stop() })
 	up.AllowRedirect(w.App.Connect.RedirectURI("github"))
@@ -92,6 +100,7 @@ func (w *World) start(listener net.Listener) {
 		w.t.Fatal(err)
 	}
 	w.App = a
+	w.before(a)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Serve(ctx, listener) }()
@@ -147,7 +156,21 @@ func (w *World) Person(name string) user.Principal {
 	return user.Principal{Org: u.Org, User: u.ID, Name: u.Name, Role: u.Role, Session: id.NewSession(), Kind: user.Browser, AuthAt: now}
 }
 
-// Link connects the sandbox account login for p, over the consent page.
+// LetIn approves the login of a terminal in p's name, as far as the store is
+// concerned: people here have no passkeys to touch.
+func (w *World) LetIn(p user.Principal, d *user.Device) {
+	w.t.Helper()
+	err := w.App.DB.Users().Devices().UpdateDevice(w.t.Context(), d.Hash, func(v *user.Device) ([]audit.Event, error) {
+		v.Status, v.User = user.DeviceApproved, p.User
+		return []audit.Event{p.Event("device.approved", string(p.Session), p.User, time.Now(), map[string]string{"label": v.Label, "source": v.Source})}, nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Link connects the sandbox account login for p, over the consent page, with
+// the scopes of everything that the sandbox can do.
 func (w *World) Link(p user.Principal, login string) *vault.Connection {
 	w.t.Helper()
 	return w.LinkAt(p, "github", login)
@@ -157,7 +180,7 @@ func (w *World) Link(p user.Principal, login string) *vault.Connection {
 func (w *World) LinkAt(p user.Principal, name, login string) *vault.Connection {
 	w.t.Helper()
 	ctx := w.t.Context()
-	to, err := w.App.Connect.Begin(ctx, p, name, nil, "", time.Now())
+	to, err := w.App.Connect.Begin(ctx, p, name, []string{"read:user", "repo", "delete_repo"}, "", time.Now())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -20,7 +20,11 @@ window.Valetkey = (() => {
     }
     let answer = {};
     try { answer = await res.json(); } catch { /* an empty answer is fine */ }
-    if (!res.ok) throw new Error(answer.detail || "The server refused (" + res.status + ").");
+    if (!res.ok) {
+      const refusal = new Error(answer.detail || "The server refused (" + res.status + ").");
+      refusal.reason = answer.reason;
+      throw refusal;
+    }
     return answer;
   };
 
@@ -54,6 +58,36 @@ window.Valetkey = (() => {
     line.hidden = !message;
   };
 
+  // tell says what the form waits for, also to those who do not see the button.
+  const tell = (form, message) => {
+    const line = form.querySelector(".form-status");
+    if (line) line.textContent = message;
+  };
+
+  // What these refuse is over: only a page that is loaded again has the new one.
+  const outdated = new Set(["question_changed", "approval_stale", "approval_not_open", "approval_expired", "no_step_up", "cannot_run", "form_token",
+    "proposal_not_open", "proposal_expired", "proposal_stale", "device_stale", "not_frozen"]);
+  const offerReload = (form) => {
+    const again = document.createElement("a");
+    again.href = location.href;
+    again.className = "reload";
+    again.textContent = "Reload the page";
+    again.addEventListener("click", (event) => { event.preventDefault(); location.reload(); });
+    form.querySelector(".form-error")?.append(" ", again);
+  };
+
+  // A private key has no business in a form, in a page that is kept for the back
+  // button, or on the wire.
+  const isPrivate = (text) => {
+    if (/PRIVATE KEY/i.test(text)) return true;
+    const secret = (key) => !!key && typeof key === "object" && ["d", "k", "p", "q", "dp", "dq", "qi"].some((name) => name in key);
+    try {
+      const key = JSON.parse(text);
+      return secret(key) || (Array.isArray(key?.keys) && key.keys.some(secret));
+    } catch { return /"[dk]"\s*:/.test(text); }
+  };
+  const clearKeys = (form) => { for (const field of form.querySelectorAll("[data-public-key]")) field.value = field.textContent = ""; };
+
   const wanted = (el) => {
     const rule = el && el.dataset.passkeyIf;
     if (!rule) return true;
@@ -67,34 +101,50 @@ window.Valetkey = (() => {
     event.preventDefault();
     const button = event.submitter || form.querySelector("button:not([type=button])");
     if (form.getAttribute("aria-busy") === "true" || (button && button.disabled)) return;
-    const body = values(form, event.submitter);
     show(form, "");
+    if ([...form.querySelectorAll("[data-public-key]")].some((field) => isPrivate(field.value))) {
+      clearKeys(form);
+      show(form, "That was a private key. It was not sent, and the field is empty again: a private key stays where the agent runs. Paste the public half, as openssl pkey -in KEY -pubout prints it.");
+      return;
+    }
+    const body = values(form, event.submitter);
     form.setAttribute("aria-busy", "true");
     try {
       const begin = (button && button.dataset.passkey) || form.dataset.passkey;
       // To begin, the server is told what it is about and nothing else.
-      if (form.dataset.enrol) body.credential = await Valetkey.enrol(form.dataset.enrol, { invite: body.invite });
-      else if (begin && wanted(button)) body.assertion = await Valetkey.assert(begin, { digest: body.digest });
+      if (form.dataset.enrol) {
+        tell(form, "Waiting for your device to make the passkey…");
+        body.credential = await Valetkey.enrol(form.dataset.enrol, { invite: body.invite });
+      } else if (begin && wanted(button)) {
+        tell(form, "Waiting for your passkey…");
+        body.assertion = await Valetkey.assert(begin, { digest: body.digest, question: body.question });
+      }
+      tell(form, form.dataset.sending || "Sending…");
       const answer = await post(form.getAttribute("action"), body);
+      tell(form, "Done. Loading what came of it…");
       for (const secret of form.querySelectorAll("input[type=password]")) secret.value = "";
       go(answer);
     } catch (err) {
+      tell(form, "");
       show(form, err.message);
+      if (outdated.has(err.reason)) offerReload(form);
+      if (err.reason === "private_key") clearKeys(form);
       form.removeAttribute("aria-busy");
     }
   });
 
   // A page that the browser kept (back button) must not look busy.
   window.addEventListener("pageshow", () => {
-    for (const form of document.querySelectorAll("form[aria-busy]")) form.removeAttribute("aria-busy");
+    for (const form of document.querySelectorAll("form[aria-busy]")) { form.removeAttribute("aria-busy"); tell(form, ""); }
   });
 
   document.addEventListener("click", async (event) => {
     const el = event.target.closest("[data-open], [data-close], [data-copy]");
     if (!el) return;
     if (el.dataset.open) document.querySelector(el.dataset.open).showModal();
-    else if (el.dataset.copy) {
-      await navigator.clipboard.writeText(document.querySelector(el.dataset.copy).textContent.trim());
+    else if ("copy" in el.dataset) {
+      const what = el.dataset.copy ? document.querySelector(el.dataset.copy) : el.closest(".copy-box").querySelector("pre");
+      await navigator.clipboard.writeText(what.textContent.trim());
       const label = el.querySelector("span");
       label.textContent = "Copied";
       setTimeout(() => { label.textContent = "Copy"; }, 1500);

@@ -20,6 +20,18 @@
     const name = (part.getAttribute("hx-trigger") || "").split(" ")[0];
     if (under.delete(name) && again.delete(name)) refresh(name);
   };
+  // "No change" ends a request, too.
+  document.body.addEventListener("htmx:afterRequest", (event) => { if (event.detail.xhr.status === 204) done(event); });
+  // What somebody has unfolded stays so when its part is swapped.
+  const unfolded = new Set();
+  document.body.addEventListener("htmx:beforeSwap", (event) => {
+    unfolded.clear();
+    for (const fold of event.detail.target.querySelectorAll("details[id][open]")) unfolded.add(fold.id);
+  });
+  document.body.addEventListener("htmx:afterSwap", () => {
+    for (const id of unfolded) { const fold = document.getElementById(id); if (fold) fold.open = true; }
+    unfolded.clear();
+  });
   for (const end of ["htmx:afterSettle", "htmx:responseError", "htmx:sendError", "htmx:timeout"]) document.body.addEventListener(end, done);
 
   const url = document.body.dataset.events;
@@ -29,19 +41,22 @@
       for (const el of document.querySelectorAll("[data-pending]")) { el.textContent = n; el.hidden = n === 0; }
       document.title = (n ? "(" + n + ") " : "") + title;
     };
+    // The part of a page that is about one action.
+    const action = () => {
+      const part = document.querySelector("[data-action]");
+      if (part) refresh("valetkey:" + part.dataset.action);
+    };
     const source = new EventSource(url);
     source.addEventListener("inbox", (event) => {
       tally(JSON.parse(event.data).pending);
       refresh("valetkey:inbox");
+      action(); // a freeze, say, is told to the inbox, and changes what an action's page offers
     });
     source.addEventListener("action", (event) => {
       refresh("valetkey:" + JSON.parse(event.data).id);
     });
     // What happened between the page and this connection is looked up once.
-    source.addEventListener("open", () => {
-      const status = document.querySelector("[data-action]");
-      if (status) refresh("valetkey:" + status.dataset.action);
-    });
+    source.addEventListener("open", action);
     // A session that has ended answers neither the feed nor a part: the page
     // is loaded again, which leads to the login and back here.
     source.addEventListener("error", async () => {

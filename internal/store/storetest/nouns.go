@@ -1,7 +1,9 @@
 package storetest
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -93,6 +95,8 @@ func testRoundTrips(t *testing.T, d Database) {
 	same(t, con, w.connection, err)
 	cons, err := db.Connections().OfUser(ctx, org, w.user.ID)
 	same(t, cons, []*vault.Connection{w.connection}, err)
+	cons, err = db.Connections().Page(ctx, org, w.user.ID, "", 9)
+	same(t, cons, []*vault.Connection{w.connection}, err)
 	cons, err = db.Connections().Connections(ctx, org)
 	same(t, cons, []*vault.Connection{w.connection}, err)
 	con, err = db.Flows().ByAccount(ctx, org, w.user.ID, w.connection.Provider, w.connection.AccountID)
@@ -109,11 +113,16 @@ func testRoundTrips(t *testing.T, d Database) {
 		func() ([]*grant.Grant, error) { return db.Grants().OfAgent(ctx, org, w.agent.ID) },
 		func() ([]*grant.Grant, error) { return db.Grants().OfConnection(ctx, org, w.connection.ID) },
 		func() ([]*grant.Grant, error) { return db.Grants().Grants(ctx, org) },
+		func() ([]*grant.Grant, error) { return db.Grants().Page(ctx, org, grant.Listing{Limit: 1}) },
+		func() ([]*grant.Grant, error) {
+			return db.Grants().Page(ctx, org, grant.Listing{User: w.grant.User, Agent: w.grant.Agent, Connection: w.grant.Connection, Limit: 9})
+		},
 	} {
 		gs, err := list()
 		same(t, gs, []*grant.Grant{w.grant}, err)
 	}
-	must(t, db.Freezes().CreateFreeze(ctx, w.freeze, nil))
+	made, err := db.Freezes().CreateFreeze(ctx, w.freeze, nil)
+	same(t, made, w.freeze, err)
 	fz, err := db.Freezes().ActiveFreezes(ctx, org)
 	if len(fz) != 1 || err != nil {
 		t.Fatalf("ActiveFreezes: %d, %v", len(fz), err)
@@ -186,6 +195,28 @@ func testPeople(t *testing.T, d Database) {
 		t.Errorf("Any: %v, %v", any, err)
 	}
 
+	// A passkey goes when its change lets it, and takes its own sessions along.
+	removal := errors.New("not this one")
+	whatever := func([]*user.Passkey) ([]audit.Event, error) { return nil, nil }
+	refused(t, "a removal whose change refuses", keys.RemovePasskey(ctx, org, w.user.ID, w.passkey.ID, now, func(all []*user.Passkey) ([]audit.Event, error) {
+		same(t, all, []*user.Passkey{w.passkey}, nil)
+		return nil, removal
+	}), removal)
+	refused(t, "an unknown passkey", keys.RemovePasskey(ctx, org, w.user.ID, again.ID, now, whatever), user.ErrPasskey)
+	refused(t, "somebody else's passkey", keys.RemovePasskey(ctx, org, stranger.User, w.passkey.ID, now, whatever), user.ErrPasskey)
+	refused(t, "a passkey through another org", keys.RemovePasskey(ctx, "org_other", w.user.ID, w.passkey.ID, now, whatever), user.ErrPasskey)
+	mine, other := *w.session, *w.session
+	mine.ID, mine.Hash, mine.PasskeyRef, mine.RevokedAt = id.NewSession(), []byte("opened by it"), w.passkey.ID, time.Time{}
+	other.ID, other.Hash, other.PasskeyRef, other.RevokedAt = id.NewSession(), []byte("opened by another"), again.ID, time.Time{}
+	must(t, users.Sessions().CreateSession(ctx, &mine, nil))
+	must(t, users.Sessions().CreateSession(ctx, &other, nil))
+	must(t, keys.RemovePasskey(ctx, org, w.user.ID, w.passkey.ID, now, whatever))
+	if any, err := keys.Any(ctx, org); any || err != nil {
+		t.Errorf("Any after the removal: %v, %v", any, err)
+	}
+	alive, err := users.Sessions().OfUser(ctx, org, w.user.ID)
+	same(t, alive, []*user.Session{&other}, err)
+
 	// A device whose change refuses opens no session.
 	must(t, users.Devices().CreateDevice(ctx, w.device, nil))
 	refusal := errors.New("polled too soon")
@@ -243,6 +274,22 @@ func testAgents(t *testing.T, d Database) {
 	refusedProof := []agent.Proof{{Agent: w.agent.ID, JTI: "two", Until: now.Add(time.Minute)}}
 	must(t, agents.Tokens().Refuse(ctx, refusedProof, nil))
 	refused(t, "Issue for a refused proof", agents.Tokens().Issue(ctx, &second, refusedProof, nil), agent.ErrReplayed)
+
+	// When an agent was seen is its last word in the log.
+	for _, which := range []id.Agent{"", w.agent.ID} {
+		if seen, err := agents.Seen(ctx, org, which); err != nil || !seen[w.agent.ID].IsZero() || len(seen) == 0 {
+			t.Errorf("before it was seen: %v, %v", seen, err)
+		}
+	}
+	said := event("token.refused", w.agent.ID)
+	said.Actor = "agent:" + string(w.agent.ID)
+	for _, at := range []time.Time{now.Add(time.Minute), now.Add(time.Hour)} {
+		said.At = at
+		must(t, agents.Tokens().Refuse(ctx, nil, []audit.Event{said, event("token.refused", w.agent.ID)}))
+		if seen, err := agents.Seen(ctx, org, w.agent.ID); err != nil || !seen[w.agent.ID].Equal(at) {
+			t.Errorf("seen at %v, %v, want %v", seen, err, at)
+		}
+	}
 
 	// Revoking twice says so once.
 	before, err := db.Log().Head(ctx)
@@ -356,6 +403,36 @@ func testCustody(t *testing.T, d Database) {
 	must(t, flows.CreateConnection(ctx, w.linked, nil))
 	must(t, db.Grants().CreateGrant(ctx, w.grant, nil))
 	must(t, db.Grants().CreateGrant(ctx, &other, nil))
+	// A page goes on where the one before it ended, and shows what fits only.
+	pages := func(which grant.Listing) (got []id.Grant) {
+		for {
+			page, err := db.Grants().Page(ctx, org, which)
+			must(t, err)
+			for _, g := range page {
+				got = append(got, g.ID)
+			}
+			if len(page) < which.Limit || len(got) > 9 {
+				return got
+			}
+			which.Before = page[len(page)-1].ID
+		}
+	}
+	both := []id.Grant{w.grant.ID, other.ID}
+	slices.SortFunc(both, func(a, b id.Grant) int { return cmp.Compare(b, a) })
+	for _, most := range []int{1, 2, 3} {
+		if got := pages(grant.Listing{Limit: most}); !slices.Equal(got, both) {
+			t.Errorf("grants in pages of %d: %v, want %v", most, got, both)
+		}
+	}
+	if got := pages(grant.Listing{Connection: other.Connection, Limit: 1}); !slices.Equal(got, []id.Grant{other.ID}) {
+		t.Errorf("grants of one connection: %v", got)
+	}
+	if got := pages(grant.Listing{User: id.NewUser(), Limit: 1}); len(got) != 0 {
+		t.Errorf("somebody else's grants: %v", got)
+	}
+	if got, err := cons.Page(ctx, org, "", min(w.connection.ID, w.linked.ID), 9); len(got) != 0 || err != nil {
+		t.Errorf("connections before the first: %d, %v", len(got), err)
+	}
 	must(t, w.hold(ctx, db, w.held, w.approval, 10, event("action.held", w.held.ID)))
 	elsewhere, ap := w.pending(w.agent.ID, "elsewhere")
 	elsewhere.Connection = w.linked.ID

@@ -120,11 +120,49 @@ func testRaces(t *testing.T, d Database) {
 		p.ID, p.CredentialID = id.NewPasskey(), fmt.Append(nil, i)
 		return db.Users().Passkeys().Enrol(ctx, &p, w.link.Hash, now, nil)
 	})
+	// However many passkeys are removed at once, the last one stays.
+	owner, keys, last := id.NewUser(), make([]id.Passkey, 6), errors.New("the last one stays")
+	for i := range keys {
+		k := *w.passkey
+		k.ID, k.User, k.CredentialID = id.NewPasskey(), owner, fmt.Append(nil, "to be removed ", i)
+		keys[i] = k.ID
+		must(t, db.Users().Passkeys().Enrol(ctx, &k, nil, now, nil))
+	}
+	won := race(t, dbs, len(keys), last, func(db *store.DB, i int) error {
+		return db.Users().Passkeys().RemovePasskey(ctx, org, owner, keys[i], now, func(all []*user.Passkey) ([]audit.Event, error) {
+			if len(all) == 1 {
+				return nil, last
+			}
+			return []audit.Event{event("passkey.removed", keys[i])}, nil
+		})
+	})
+	if left, err := db.Users().Passkeys().OfUser(ctx, org, owner); won != len(keys)-1 || len(left) != 1 || err != nil {
+		t.Errorf("%d of %d passkeys removed, %d left, %v", won, len(keys), len(left), err)
+	}
 	must(t, db.Users().Ceremonies().Begin(ctx, w.ceremony))
 	one("one ceremony", 40, user.ErrCeremony, func(db *store.DB, _ int) error {
 		_, err := db.Users().Ceremonies().Take(ctx, w.ceremony.Hash, now)
 		return err
 	})
+	// However often one thing is frozen at once, it is frozen once.
+	var thrown sync.Map
+	if won := race(t, dbs, 40, nil, func(db *store.DB, _ int) error {
+		f := *w.freeze
+		f.ID = id.NewFreeze()
+		there, err := db.Freezes().CreateFreeze(ctx, &f, []audit.Event{event("freeze.thrown", f.ID)})
+		if err == nil {
+			thrown.Store(there.ID, true)
+		}
+		return err
+	}); won != 40 {
+		t.Errorf("%d of 40 freezes", won)
+	}
+	frozen := 0
+	thrown.Range(func(any, any) bool { frozen++; return true })
+	recorded, err := dbs[0].Log().Select(ctx, store.Query{Org: org, Verb: "freeze.thrown", Limit: 100})
+	if inForce, forceErr := dbs[0].Freezes().ActiveFreezes(ctx, org); frozen != 1 || len(recorded) != 1 || len(inForce) != 1 || err != nil || forceErr != nil {
+		t.Errorf("%d answers, %d events, %d in force, %v, %v", frozen, len(recorded), len(inForce), err, forceErr)
+	}
 	// Everybody changes the same row, and no change is lost.
 	if won := race(t, dbs, 40, nil, func(db *store.DB, _ int) error {
 		for {

@@ -11,6 +11,7 @@ import (
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/broker"
 	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/internal/seal"
 	"github.com/valetkey/valetkey/internal/store"
 	"github.com/valetkey/valetkey/internal/user"
 )
@@ -231,5 +232,66 @@ func testSweep(t *testing.T, d Database) {
 		if (err == nil) != a.PayloadKept {
 			t.Errorf("PayloadKept is %v, and reading it: %v", a.PayloadKept, err)
 		}
+	}
+}
+
+// testEmptyDays: a day whose payloads are gone may lose its key, and no other.
+func testEmptyDays(t *testing.T, d Database) {
+	db, raw, ctx := d.Open(t), d.Raw(t), t.Context()
+	w, actions := newWorld(db), db.Actions()
+	today := now.UTC().Truncate(24 * time.Hour)
+	day := func(n int) time.Time { return today.AddDate(0, 0, n) }
+	key := func(of id.Org, n int) {
+		t.Helper()
+		_, err := db.Keys().Create(ctx, string(seal.PayloadKey(of, day(n))), []byte("wrapped"))
+		must(t, err)
+	}
+	for n := -40; n <= 0; n++ {
+		key(org, n)
+		key(org+"x", n)
+	}
+	for _, name := range []string{"config/" + string(org), "payloadx/" + string(org) + "/2000-01-01", "connection/con_1", "row_auth2"} {
+		_, err := db.Keys().Create(ctx, name, []byte("wrapped"))
+		must(t, err)
+	}
+	// Payloads at both ends of a day keep it, and not its neighbours.
+	for _, at := range []time.Time{day(-5), day(-7).Add(-time.Microsecond), day(-30).Add(time.Hour)} {
+		a, p := w.pending(id.NewAgent(), "")
+		a.CreatedAt = at
+		must(t, w.hold(ctx, db, a, p, 10, event("action.held", a.ID)))
+	}
+	want := map[time.Time]bool{}
+	for n := -40; n <= -2; n++ {
+		want[day(n)] = n != -5 && n != -8 && n != -30
+	}
+	check := func(before time.Time, until int) {
+		t.Helper()
+		got, err := actions.EmptyDays(ctx, org, before)
+		must(t, err)
+		var days []time.Time
+		for n := -40; n <= until; n++ {
+			if want[day(n)] {
+				days = append(days, day(n))
+			}
+		}
+		same(t, got, days, nil)
+	}
+	check(day(-1), -2)
+	check(day(-1).Add(-time.Microsecond), -3)
+	check(day(-1).Add(23*time.Hour), -2)
+	check(day(-41), -41)
+	_, err := raw.ExecContext(ctx, "delete from payloads")
+	must(t, err)
+	for n := range want {
+		want[n] = true
+	}
+	check(day(-1), -2)
+	for n := range want {
+		must(t, db.Keys().Delete(ctx, string(seal.PayloadKey(org, n))))
+		want[n] = false
+	}
+	check(day(-1), -2)
+	if other, err := actions.EmptyDays(ctx, org+"x", day(-1)); err != nil || len(other) != 39 {
+		t.Errorf("days of another org: %d, %v", len(other), err)
 	}
 }

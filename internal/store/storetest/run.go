@@ -22,10 +22,12 @@ func Run(t *testing.T, fresh func(testing.TB) Database) {
 		{"actions", testActions},
 		{"queue", testQueue},
 		{"sweep", testSweep},
+		{"empty days", testEmptyDays},
 		{"keys", testKeys},
 		{"log", testLog},
 		{"text", testText},
 		{"forged rows", testForged},
+		{"rows put back", testPutBack},
 		{"races", testRaces},
 		{"epoch", testEpoch},
 	} {

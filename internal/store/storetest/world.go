@@ -251,7 +251,10 @@ func (w *world) mutations() []mutation {
 		changing("UpdateGrant", func(ctx context.Context, c func(*grant.Grant) ([]audit.Event, error)) error {
 			return w.db.Grants().UpdateGrant(ctx, org, w.grant.ID, c)
 		}, func(g *grant.Grant) { g.Mode = grant.Vend }),
-		{name: "CreateFreeze", run: func(ctx context.Context, e []audit.Event) error { return w.db.Freezes().CreateFreeze(ctx, w.freeze, e) }},
+		{name: "CreateFreeze", run: func(ctx context.Context, e []audit.Event) error {
+			_, err := w.db.Freezes().CreateFreeze(ctx, w.freeze, e)
+			return err
+		}},
 		changing("UpdateFreeze", func(ctx context.Context, c func(*freeze.Freeze) ([]audit.Event, error)) error {
 			return w.db.Freezes().UpdateFreeze(ctx, org, w.freeze.ID, c)
 		}, func(f *freeze.Freeze) { f.Reason = "changed" }),

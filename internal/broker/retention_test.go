@@ -1,0 +1,82 @@
+package broker_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/action"
+	"github.com/valetkey/valetkey/internal/broker"
+	"github.com/valetkey/valetkey/internal/fault"
+	"github.com/valetkey/valetkey/internal/seal"
+)
+
+// What is deleted cannot be read again: when the last payload of a day is gone
+// its key goes too, and a ciphertext that somebody kept is noise. A day of which
+// anything is still kept keeps its key.
+func TestDeletedPayloadsAreShredded(t *testing.T) {
+	s := newScene(t)
+	submit := func(text string, at time.Time) broker.Outcome {
+		t.Helper()
+		out, err := s.App.Broker.Submit(t.Context(), s.caller(), comment(text), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	sealed := func(out broker.Outcome) []byte {
+		t.Helper()
+		b, err := s.App.DB.Actions().Payload(t.Context(), s.mira.Org, out.Action.ID, "request")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	opens := func(out broker.Outcome, b []byte) error {
+		a := out.Action
+		_, err := s.App.Keys.OpenBytes(t.Context(), seal.Place{Key: seal.PayloadKey(a.Org, a.CreatedAt), Org: a.Org, Table: "payloads", Row: string(a.ID), Column: "request"}, b)
+		return err
+	}
+	now := time.Now()
+	// Rules may give people a week to think.
+	s.rules(`@id("slow") @reason("there is time") @expires("200h") forbid (principal, action, resource) when { context.operation == Operation::"github.issues.create" } unless { context.assurance >= 1 };`)
+	old := submit("of three days ago", now.Add(-72*time.Hour))
+	slow, err := s.App.Broker.Submit(t.Context(), s.caller(), broker.Ask{Connection: "github", Operation: "github.issues.create", Params: map[string]any{"owner": "octo", "repo": "api", "title": "slow"}}, now.Add(-120*time.Hour))
+	if err != nil || slow.Approval.ExpiresAt.Before(now.Add(24*time.Hour)) {
+		t.Fatal(slow.Approval, err)
+	}
+	fresh := submit("of today", now)
+	oldSealed, slowSealed, freshSealed := sealed(old), sealed(slow), sealed(fresh)
+	s.ends(old, action.Expired, "expired") // the loop finds it at once
+	for out, b := range map[*broker.Outcome][]byte{&old: oldSealed, &slow: slowSealed, &fresh: freshSealed} {
+		if err := opens(*out, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	// Ended is not over: for a day its agent may still want the answer.
+	s.App.Broker.Tidy(t.Context(), now)
+	if err := opens(old, oldSealed); err != nil {
+		t.Errorf("shredded before its time: %v", err)
+	}
+	s.App.Broker.Tidy(t.Context(), time.Now().Add(broker.PayloadKept+time.Minute))
+	if err := opens(old, oldSealed); !errors.Is(err, seal.ErrShredded) {
+		t.Errorf("a kept copy of what was deleted opens: %v", err)
+	}
+	if _, err := s.App.Broker.Request(t.Context(), old.Action); fault.From(err).Reason != "payload_gone" {
+		t.Errorf("what was deleted is answered with %v", err)
+	}
+	if err := opens(slow, slowSealed); err != nil {
+		t.Errorf("what still waits was shredded: %v", err)
+	}
+	if err := opens(fresh, freshSealed); err != nil {
+		t.Errorf("today was shredded: %v", err)
+	}
+	s.Restart()
+	if err := opens(old, oldSealed); !errors.Is(err, seal.ErrShredded) {
+		t.Errorf("after a restart: %v", err)
+	}
+	// What waits is executed all the same.
+	s.approve(slow)
+	s.ends(slow, action.Succeeded, "")
+}

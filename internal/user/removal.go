@@ -1,0 +1,110 @@
+package user
+
+import (
+	"context"
+	"encoding/hex"
+	"slices"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/fault"
+	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/secret"
+)
+
+var (
+	errLastKey  = fault.New(fault.Conflict, "last_passkey", "This is your last passkey; add another one first, or nothing would let you in again.")
+	errRestLeft = fault.New(fault.Conflict, "last_settled_passkey", "The passkeys that would be left are new and decide nothing critical yet; wait until one of them is a day old.")
+)
+
+// Keys lists p's own passkeys, oldest first.
+func (s *Service) Keys(ctx context.Context, p Principal) ([]*Passkey, error) {
+	if p.User == "" || p.Org != s.Org {
+		return nil, ErrLogin
+	}
+	return s.Store.Passkeys().OfUser(ctx, s.Org, p.User)
+}
+
+// removalFormat names the layout of [Passkey.Removal].
+const removalFormat = "valetkey/passkey-removal/v1"
+
+// Removal is what a passkey of k's person signs to remove k.
+func (k *Passkey) Removal() [32]byte {
+	return digestOf(removalFormat, string(k.Org), string(k.User), string(k.ID), string(k.CredentialID))
+}
+
+// remove says which of a person's passkeys goes, if it may.
+//
+// The last one stays: without it only somebody else could let them in again.
+// And one stays that may decide what is critical now. What counts as somebody's
+// first passkey is the oldest that they have, so that otherwise a passkey that
+// came in an hour ago would cut its day short by removing those before it.
+func remove(all []*Passkey, which id.Passkey, now time.Time) (*Passkey, error) {
+	i := slices.IndexFunc(all, func(k *Passkey) bool { return k.ID == which })
+	switch {
+	case i < 0:
+		return nil, ErrPasskey
+	case len(all) == 1:
+		return nil, errLastKey
+	}
+	for _, k := range settled(all, now) {
+		if k.ID != which {
+			return all[i], nil
+		}
+	}
+	return nil, errRestLeft
+}
+
+// BeginRemoval asks p for a touch of one of p's passkeys, the one that goes or
+// another, to remove which. A new one does not do; see [NewPasskeyRest].
+func (s *Service) BeginRemoval(ctx context.Context, p Principal, which id.Passkey, now time.Time) (options []byte, handle secret.Text, err error) {
+	k, err := s.removable(ctx, p, which, now)
+	if err != nil {
+		s.refuse(ctx, p, Peer{}, "passkey", err, now)
+		return nil, secret.Text{}, err
+	}
+	digest := k.Removal()
+	return s.beginPresence(ctx, p, CeremonyRemove, digest[:], now)
+}
+
+// FinishRemoval checks the answer and removes the passkey. The sessions that it
+// opened or last confirmed end with it, p's own among them.
+func (s *Service) FinishRemoval(ctx context.Context, p Principal, which id.Passkey, handle secret.Text, response []byte, now time.Time) error {
+	k, err := s.removable(ctx, p, which, now)
+	if err != nil {
+		s.refuse(ctx, p, Peer{}, "passkey", err, now)
+		return err
+	}
+	digest := k.Removal()
+	by, err := s.touched(ctx, p, CeremonyRemove, handle, response, digest, now)
+	if err != nil {
+		return err
+	}
+	err = s.Store.Passkeys().RemovePasskey(ctx, s.Org, p.User, which, now, func(all []*Passkey) ([]audit.Event, error) {
+		k, err := remove(all, which, now)
+		if err != nil {
+			return nil, err
+		}
+		return []audit.Event{p.Event("passkey.removed", string(k.ID), k.User, now, map[string]string{
+			"name": k.Name, "passkey": string(by.ID), "digest": hex.EncodeToString(digest[:]),
+		})}, nil
+	})
+	if err != nil {
+		s.refuse(ctx, p, Peer{}, "passkey", err, now)
+	}
+	return err
+}
+
+// removable is the passkey that p may remove now. Somebody else's looks like
+// one that is not there.
+func (s *Service) removable(ctx context.Context, p Principal, which id.Passkey, now time.Time) (*Passkey, error) {
+	u, err := s.person(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.Store.Passkeys().OfUser(ctx, s.Org, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	return remove(all, which, now)
+}
