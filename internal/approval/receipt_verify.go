@@ -1,0 +1,346 @@
+package approval
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/valetkey/valetkey/internal/action"
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/user"
+)
+
+// Strength is how much one link of a receipt's chain holds.
+type Strength string
+
+// The strengths.
+const (
+	Holds  Strength = "ok"     // it was checked, and holds
+	Leans  Strength = "weak"   // it holds as far as the server is believed
+	Broken Strength = "BROKEN" // it was checked, and does not hold
+)
+
+// Link is one step from what was asked to what you can know of it.
+type Link struct {
+	Name     string   `json:"name"`
+	Strength Strength `json:"result"`
+	Detail   string   `json:"detail"`
+}
+
+// Verification is what checking a receipt found, link by link.
+type Verification struct {
+	Links []Link `json:"links"`
+}
+
+// OK reports whether no link is broken.
+func (v *Verification) OK() bool {
+	return !slices.ContainsFunc(v.Links, func(l Link) bool { return l.Strength == Broken })
+}
+
+// Leans reports whether some link rests on the server's word.
+func (v *Verification) Leans() bool {
+	return slices.ContainsFunc(v.Links, func(l Link) bool { return l.Strength == Leans })
+}
+
+// Trust is what the one who checks brings along. Without a key of their own
+// they can only learn whether the receipt agrees with itself.
+type Trust struct {
+	Keys        *audit.Verifier // the log's keys, from a place they trust
+	Checkpoints []audit.Head    // the heads of checkpoints that they hold
+}
+
+// check is one verification under way.
+type check struct {
+	r      *Receipt
+	found  Verification
+	events map[string]audit.Event // by verb and object
+}
+
+func (c *check) link(name string, s Strength, format string, args ...any) {
+	c.found.Links = append(c.found.Links, Link{name, s, fmt.Sprintf(format, args...)})
+}
+
+// Verify checks r with nothing but what t brings along.
+func (r *Receipt) Verify(t Trust) *Verification {
+	c := &check{r: r, events: map[string]audit.Event{}}
+	keys, pinned := t.Keys, true
+	if keys == nil {
+		pinned = false
+		var err error
+		if keys, err = audit.NewVerifier(r.LogKey); err != nil {
+			c.link("signature", Broken, "the receipt names no usable key of a log")
+			return &c.found
+		}
+	}
+	c.signature(keys, pinned)
+	if !c.log(keys, t.Checkpoints) {
+		return &c.found
+	}
+	c.effect()
+	c.decisions()
+	c.execution()
+	return &c.found
+}
+
+func (c *check) signature(keys *audit.Verifier, pinned bool) {
+	d, err := c.r.digest()
+	if err == nil {
+		err = keys.CheckStatement(statementKind, d, c.r.Signature)
+	}
+	switch {
+	case err != nil && pinned:
+		c.link("signature", Broken, "none of the keys that you trust signed this receipt as it is")
+	case err != nil:
+		c.link("signature", Broken, "the key that the receipt names did not sign it as it is")
+	case pinned:
+		c.link("signature", Holds, "signed by %s, with a key that you trust", keys.Origin())
+	default:
+		c.link("signature", Leans, "signed by the key that the receipt itself names (%s); pass the log's key, from a place that you trust, to know whose it is", keys.Origin())
+	}
+}
+
+// log finds every event under the receipt's checkpoint.
+func (c *check) log(keys *audit.Verifier, held []audit.Head) bool {
+	cp, err := keys.Parse([]byte(c.r.Checkpoint))
+	if err != nil {
+		c.link("checkpoint", Broken, "%v", err)
+		return false
+	}
+	last := int64(-1)
+	for _, e := range c.r.Events {
+		got, err := audit.CheckInclusion(e.Path, cp.Head, []byte(e.Event))
+		if err != nil {
+			c.link("log", Broken, "%v", err)
+			return false
+		}
+		key := got.Verb + " " + got.Object
+		if _, twice := c.events[key]; twice || got.Seq <= last {
+			c.link("log", Broken, "event %d stands in the receipt twice, or out of order", got.Seq)
+			return false
+		}
+		last, c.events[key] = got.Seq, got
+	}
+	c.link("log", Holds, "%d events are leaves of the log of %d that its checkpoint of %s names", len(c.r.Events), cp.Size, cp.At.Format("2006-01-02 15:04:05Z"))
+	same := func(h audit.Head) bool { return h == cp.Head }
+	other := func(h audit.Head) bool { return h.Size == cp.Size && h.Root != cp.Root }
+	switch {
+	case slices.ContainsFunc(held, other):
+		c.link("checkpoint", Broken, "you hold another checkpoint over %d events: the server showed different histories", cp.Size)
+	case slices.ContainsFunc(held, same):
+		c.link("checkpoint", Holds, "you hold the same checkpoint, over %d events", cp.Size)
+	default:
+		c.link("checkpoint", Leans, "it came with the receipt; compare it with one that was kept outside (--checkpoints)")
+	}
+	return true
+}
+
+// effect ties the request to the digest that was approved, and that to the log.
+func (c *check) effect() {
+	a := &c.r.Action
+	want, err := action.ParseDigest(a.Effect)
+	if err != nil {
+		c.link("request", Broken, "%v", err)
+		return
+	}
+	switch got := c.recompute(); {
+	case a.Request == nil:
+		c.link("request", Leans, "its content was destroyed; only its digest %s is left", a.Effect)
+	case got != want:
+		c.link("request", Broken, "it is not the one with the digest %s", a.Effect)
+	default:
+		c.link("request", Holds, "%s %s, %d bytes of body: its digest is %s", a.Request.Method, address(a.Request), len(a.Request.Body), a.Effect)
+	}
+}
+
+func address(r *action.Request) string {
+	u, err := r.URL()
+	if err != nil {
+		return strconv.Quote(r.Host + r.Path)
+	}
+	return u.String()
+}
+
+func (c *check) recompute() action.Digest {
+	a := &c.r.Action
+	if a.Request == nil {
+		return action.Digest{}
+	}
+	return a.Request.Effect(action.Party{Org: a.Org, User: a.User, Agent: a.Agent, Connection: a.Connection, Account: a.Account}, a.Amount)
+}
+
+// decisions ties each answer to the question, to the log, and to a passkey.
+func (c *check) decisions() {
+	asked, err := c.r.asked()
+	if err != nil {
+		c.link("question", Broken, "%v", err)
+		return
+	}
+	if len(c.r.Decisions) == 0 {
+		c.link("decision", Leans, "nobody has answered")
+		return
+	}
+	for i := range c.r.Decisions {
+		c.decision(asked, &c.r.Decisions[i])
+	}
+}
+
+func (c *check) decision(asked *Approval, d *ReceiptDecision) {
+	digest := asked.Digest(d.Answer)
+	if hex.EncodeToString(digest[:]) != d.Digest {
+		c.link("decision", Broken, "the answer of %s is not to this question: its digest does not follow from effect, rules, nonce and expiry", who(d))
+		return
+	}
+	verb := "approval.granted"
+	if d.Answer == No {
+		verb = "approval.denied"
+	}
+	e, recorded := c.events[verb+" "+string(asked.ID)]
+	switch {
+	case !recorded:
+		c.link("decision", Broken, "the log has no %s of %s among these events", verb, asked.ID)
+		return
+	case e.Actor != "user:"+string(d.By) || e.Data["action"] != string(c.r.Action.ID) || e.Data["decision"] != d.Digest || e.Data["evidence"] != evidenceHash(d.Evidence):
+		c.link("decision", Broken, "event %d records another answer", e.Seq)
+		return
+	}
+	c.link("decision", Holds, "%s by %s, event %d, at %s", past(d.Answer), who(d), e.Seq, e.At.Format("2006-01-02 15:04:05Z"))
+	c.presence(asked, d, e.Seq)
+}
+
+func past(a Answer) string {
+	if a == Yes {
+		return "approved"
+	}
+	return "denied"
+}
+
+func who(d *ReceiptDecision) string {
+	if d.ByName == "" {
+		return string(d.By)
+	}
+	return fmt.Sprintf("%s (%s)", strings.ToValidUTF8(clip(d.ByName), "?"), d.By)
+}
+
+// presence is the approver's own signature: what the server could not have
+// made by itself.
+func (c *check) presence(asked *Approval, d *ReceiptDecision, decided int64) {
+	if len(d.Evidence) == 0 || string(d.Evidence) == "null" {
+		if d.Answer == Yes && asked.Level >= StepUp {
+			c.link("presence", Broken, "the rules asked for a passkey, and there is no assertion")
+			return
+		}
+		c.link("presence", Leans, "server-attested only: a logged-in person answered, no passkey signed")
+		return
+	}
+	var e user.Evidence
+	if err := json.Unmarshal(d.Evidence, &e); err != nil {
+		c.link("presence", Broken, "the evidence cannot be read")
+		return
+	}
+	if err := e.Check(asked.Digest(d.Answer)); err != nil || e.User != d.By {
+		c.link("presence", Broken, "the assertion does not prove it: %v", err)
+		return
+	}
+	c.link("presence", Holds, "passkey %s signed this very decision at %s, with user verification", e.Passkey, e.Origin)
+	enrolled, ok := c.events["passkey.enrolled "+string(e.Passkey)]
+	switch {
+	case !ok:
+		c.link("key", Leans, "the receipt does not show when the passkey was enrolled")
+	case enrolled.Subject != string(d.By) || enrolled.Data["key"] != e.KeyHash():
+		c.link("key", Broken, "event %d enrolled another key, or for somebody else", enrolled.Seq)
+	case enrolled.Seq >= decided:
+		c.link("key", Broken, "the passkey was enrolled after the decision")
+	default:
+		c.link("key", Holds, "enrolled for %s as event %d, before the decision, event %d", d.By, enrolled.Seq, decided)
+	}
+}
+
+// execution ties what was done to what was approved.
+func (c *check) execution() {
+	a := &c.r.Action
+	commitment, err := a.commitment()
+	if err != nil {
+		c.link("execution", Broken, "%v", err)
+		return
+	}
+	began, did := c.events["action.executing "+string(a.ID)]
+	ended, over := c.events["action."+string(a.State)+" "+string(a.ID)]
+	answered := int64(-1)
+	for _, verb := range []string{"approval.granted ", "approval.denied "} {
+		if e, ok := c.events[verb+string(c.r.Question.ID)]; ok {
+			answered = max(answered, e.Seq)
+		}
+	}
+	for _, e := range []audit.Event{began, ended} {
+		if e.Verb != "" && e.Data["effect"] != commitment {
+			c.link("execution", Broken, "event %d is about another request", e.Seq)
+			return
+		}
+	}
+	switch {
+	case did && (answered < 0 || began.Seq < answered):
+		c.link("execution", Broken, "event %d began it before anybody had approved", began.Seq)
+	case a.State.Final() && !over:
+		c.link("execution", Broken, "it is said to have %s, which the log does not say among these events", a.State)
+	case !did && slices.Contains([]action.State{action.Succeeded, action.Failed, action.Unknown}, a.State) && a.Status != 0:
+		c.link("execution", Broken, "it has an outcome and no beginning")
+	case did && over:
+		c.link("execution", Holds, "begun as event %d, %s as event %d%s", began.Seq, a.State, ended.Seq, upstream(ended))
+	case over:
+		c.link("execution", Holds, "never sent: %s as event %d", a.State, ended.Seq)
+	default:
+		c.link("execution", Leans, "it is not over: %s", a.State)
+	}
+}
+
+func upstream(e audit.Event) string {
+	if s := e.Data["status"]; s != "" {
+		return ", HTTP " + s
+	}
+	return ""
+}
+
+// Wanted names the events that a receipt should show: verb and object.
+func (r *Receipt) Wanted() [][2]string {
+	want := [][2]string{
+		{"approval.opened", string(r.Question.ID)}, {"approval.granted", string(r.Question.ID)}, {"approval.denied", string(r.Question.ID)},
+		{"action.executing", string(r.Action.ID)}, {"action." + string(r.Action.State), string(r.Action.ID)},
+	}
+	for _, d := range r.Decisions {
+		var e user.Evidence
+		if len(d.Evidence) > 0 && json.Unmarshal(d.Evidence, &e) == nil {
+			want = append(want, [2]string{"passkey.enrolled", string(e.Passkey)})
+		}
+	}
+	return want
+}
+
+// Show adds the events, which are in the log of head's size, with their paths.
+func (r *Receipt) Show(leaves [][]byte, size int64, hashes tlog.HashReader) error {
+	type leaf struct {
+		seq int64
+		raw []byte
+	}
+	var all []leaf
+	for _, raw := range leaves {
+		e, err := audit.Decode(raw)
+		if err != nil {
+			return err
+		}
+		all = append(all, leaf{e.Seq, raw})
+	}
+	slices.SortFunc(all, func(a, b leaf) int { return int(a.seq - b.seq) })
+	for _, l := range all {
+		path, err := audit.ProveInclusion(size, l.seq, hashes)
+		if err != nil {
+			return err
+		}
+		r.Events = append(r.Events, ReceiptEvent{string(l.raw), path})
+	}
+	return nil
+}
