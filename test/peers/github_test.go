@@ -117,7 +117,7 @@ func grantIssues(t *testing.T, s *server, b *browser, agentID string) {
 	b.exec(`for (const op of document.querySelectorAll('#grant input[type=checkbox]'))
 		if (op.checked !== ["github.issues.list", "github.issues.create_comment"].includes(op.value)) op.click()`)
 	b.fill("#g-res", "octo/api")
-	b.click("#grant .buttons button")
+	b.click("#grant button[data-passkey]")
 	b.at(s, "/agents/"+agentID+"?done=granted")
 	want := []string{"github.issues.create_comment", "github.issues.list"}
 	got := b.texts(".grant code.scope")
