@@ -66,6 +66,7 @@ type App struct {
 	Connect   *connect.Service
 	Policies  *broker.Policies
 	Broker    *broker.Broker
+	Receipts  *broker.Receipts
 	Manage    *manage.Service
 	Proposals *proposal.Service
 
@@ -229,6 +230,7 @@ func (a *App) services() error {
 		Egress: a.Egress, Logger: a.Log,
 	}
 	a.Freezes.Thrown = a.Broker.Halt
+	a.Receipts = &broker.Receipts{Broker: a.Broker, Proofs: a.DB.Log(), Anchors: a.Checkpointer, Issuer: a.Config.PublicURL}
 	a.Manage = &manage.Service{
 		Org: org, Agents: a.Agents, Grants: a.DB.Grants(), Conns: a.DB.Connections(), Vault: a.Vault, Providers: a.Providers,
 		Freezes: a.Freezes, Users: a.DB.Users(), CheckURL: a.Egress.CheckURL, Seen: a.DB.Agents().Seen,

@@ -57,7 +57,7 @@ type ReceiptAction struct {
 	Amount     string          `json:"amount"`       //
 	Effect     string          `json:"effect"`       // the effect digest, in hex
 	Salt       string          `json:"salt"`         // base64; blinds the effect in the log
-	Request    *action.Request `json:"request"`      // null when its content was destroyed
+	Request    *action.Request `json:"request"`      // null when its content was destroyed, or was not for who asked
 	State      action.State    `json:"state"`        //
 	Status     int             `json:"status"`       // the upstream's, 0 for none
 	Why        string          `json:"why"`          //
@@ -161,6 +161,11 @@ func ParseReceipt(doc []byte) (*Receipt, error) {
 	r := new(Receipt)
 	if err := json.Unmarshal(compact.Bytes(), r); err != nil {
 		return nil, fmt.Errorf("read receipt: %w", err)
+	}
+	for i := range r.Decisions {
+		if string(r.Decisions[i].Evidence) == "null" {
+			r.Decisions[i].Evidence = nil
+		}
 	}
 	if r.Format != ReceiptFormat {
 		return nil, fmt.Errorf("read receipt: its format is %q, this reads %s", clip(r.Format), ReceiptFormat)

@@ -149,7 +149,7 @@ func (c *check) effect() {
 	}
 	switch got := c.recompute(); {
 	case a.Request == nil:
-		c.link("request", Leans, "its content was destroyed; only its digest %s is left", a.Effect)
+		c.link("request", Leans, "its content is not in the receipt, only its digest %s", a.Effect)
 	case got != want:
 		c.link("request", Broken, "it is not the one with the digest %s", a.Effect)
 	default:
@@ -229,7 +229,7 @@ func who(d *ReceiptDecision) string {
 // presence is the approver's own signature: what the server could not have
 // made by itself.
 func (c *check) presence(asked *Approval, d *ReceiptDecision, decided int64) {
-	if len(d.Evidence) == 0 || string(d.Evidence) == "null" {
+	if len(d.Evidence) == 0 {
 		if d.Answer == Yes && asked.Level >= StepUp {
 			c.link("presence", Broken, "the rules asked for a passkey, and there is no assertion")
 			return

@@ -302,8 +302,8 @@ func (b *Broker) perform(ctx context.Context, h Held, r *ready) {
 }
 
 // finish records an outcome. The upstream has acted by now, so a database that
-// fails is tried again; if it stays away, the action is found executing at the
-// next start and becomes unknown.
+// fails is tried again; if it stays away, the action is found executing later
+// on (see Tidy), or at the next start, and becomes unknown.
 func (b *Broker) finish(ctx context.Context, ref id.Action, out action.Outcome, sealed []byte) {
 	for wait := 100 * time.Millisecond; ; wait *= 2 {
 		err := b.Store.Move(ctx, b.Org, ref, Move{Epoch: -1, Answer: sealed, Apply: func(a *action.Action, _ *approval.Approval) ([]audit.Event, *approval.Approval, error) {

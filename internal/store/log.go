@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strconv"
@@ -271,6 +272,25 @@ func (l *Log) Events(ctx context.Context, from int64, limit int) ([]audit.Event,
 		}
 	}
 	return out, nil
+}
+
+const latestQ = `select leaf from audit_events where object = $1 and verb = $2 and org = $3 order by seq desc limit 1`
+
+// Latest returns the newest event with this verb and object, as it was hashed,
+// or nil.
+func (l *Log) Latest(ctx context.Context, org id.Org, verb, object string) ([]byte, error) {
+	if !findable([]any{object, verb}) {
+		return nil, nil
+	}
+	var leaf string
+	err := l.db.reader.QueryRowContext(ctx, latestQ, object, verb, string(org)).Scan(&leaf)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the latest %s of %s: %w", verb, object, err)
+	}
+	return []byte(leaf), nil
 }
 
 // Query selects events for people to read: newest first, before a sequence
