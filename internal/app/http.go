@@ -34,7 +34,7 @@ func (a *App) edges() error {
 	}
 	a.API = &httpapi.Server{
 		Org: org, Version: a.Version, StartedAt: a.started, Config: a.Config, Warnings: a.Warnings, Agents: a.Agents, Refusals: a.Refusals,
-		Users: a.Users, Broker: a.Broker, Manage: a.Manage, Connect: a.Connect, Proposals: a.Proposals, Checkpointer: a.Checkpointer, Record: record{a.DB.Log()},
+		Users: a.Users, Broker: a.Broker, Receipts: a.Receipts, Manage: a.Manage, Connect: a.Connect, Proposals: a.Proposals, Checkpointer: a.Checkpointer, Record: record{a.DB.Log()},
 		EnrolURL: a.EnrolURL, ClientIP: a.clientIP, Leaving: a.leaving, Log: a.Log,
 	}
 	// What is confirmed goes the way of every other request.
@@ -44,7 +44,7 @@ func (a *App) edges() error {
 		return err
 	}
 	a.Dash = &dash.Server{
-		Org: org, PublicURL: a.Config.PublicURL, Pages: pages, Users: a.Users, Broker: a.Broker, Manage: a.Manage, Connect: a.Connect,
+		Org: org, PublicURL: a.Config.PublicURL, Pages: pages, Users: a.Users, Broker: a.Broker, Receipts: a.Receipts, Manage: a.Manage, Connect: a.Connect,
 		Refusals: a.Refusals, Proposals: a.Proposals, Checkpoint: a.Checkpointer.Last, ClientIP: a.clientIP, Leaving: a.leaving, Log: a.Log,
 		Select: func(ctx context.Context, q dash.Query) ([]audit.Event, error) {
 			return a.DB.Log().Select(ctx, store.Query(q))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"iter"
 	"os"
 )
@@ -126,4 +127,24 @@ func (s *FileSink) All(ctx context.Context) iter.Seq2[[]byte, error] {
 			}
 		}
 	}
+}
+
+// ReadCheckpoints reads what a [FileSink] wrote, from a copy of its file. A
+// line that is no checkpoint is an error: a file of something else must not
+// look like one without checkpoints.
+func ReadCheckpoints(r io.Reader) ([][]byte, error) {
+	var out [][]byte
+	n := 0
+	for line, err := range readLines(r) {
+		n++
+		if err != nil {
+			return nil, fmt.Errorf("read checkpoints: line %d: %w", n, err)
+		}
+		signed, ok := decodeLine(bytes.TrimRight(line, "\r\n"))
+		if !ok {
+			return nil, fmt.Errorf("read checkpoints: line %d is none", n)
+		}
+		out = append(out, signed)
+	}
+	return out, nil
 }

@@ -34,18 +34,25 @@ type Receipts struct {
 	Issuer  string // the public URL
 }
 
-// ErrUndecided refuses a receipt of what nobody has answered.
-var ErrUndecided = fault.New(fault.Conflict, "not_decided", "Nobody has answered this yet, so there is nothing to prove.")
+// Errors of receipts.
+var (
+	ErrUndecided  = fault.New(fault.Conflict, "not_decided", "Nobody has answered this yet, so there is nothing to prove.")
+	ErrAskedAgain = fault.New(fault.Conflict, "asked_again", "This answer was not used: the rules changed, and the question was asked again. Ask for the receipt of the action.")
+)
 
-// Issue makes the receipt of a decided action for a person who may see what is
-// in it, anchored as of now.
-func (r *Receipts) Issue(ctx context.Context, p user.Principal, ref id.Action, now time.Time) (*approval.Receipt, error) {
-	shown, err := r.Broker.Find(ctx, p, ref, now)
+// Issue makes the receipt of a decided action, which is named by its own id or
+// by that of its approval, for a person who may see what is in it. It is
+// anchored as of now.
+func (r *Receipts) Issue(ctx context.Context, p user.Principal, ref string, now time.Time) (*approval.Receipt, error) {
+	shown, err := r.find(ctx, p, ref, now)
 	if err != nil {
 		return nil, err
 	}
 	a, q := shown.Action, shown.Approval
-	if q.DecidedBy == "" {
+	switch {
+	case a.Approval != q.ID:
+		return nil, ErrAskedAgain
+	case q.DecidedBy == "":
 		return nil, ErrUndecided
 	}
 	out := &approval.Receipt{
@@ -80,6 +87,16 @@ func (r *Receipts) Issue(ctx context.Context, p user.Principal, ref id.Action, n
 		return nil, fmt.Errorf("receipt of %s does not hold: %+v", ref, v.Links)
 	}
 	return out, nil
+}
+
+func (r *Receipts) find(ctx context.Context, p user.Principal, ref string, now time.Time) (Shown, error) {
+	switch {
+	case id.Valid("act", ref):
+		return r.Broker.Find(ctx, p, id.Action(ref), now)
+	case id.Valid("apr", ref):
+		return r.Broker.Show(ctx, p, id.Approval(ref), now)
+	}
+	return Shown{}, ErrUnknown
 }
 
 // action tells what was asked for. Names help people; nothing rests on them.

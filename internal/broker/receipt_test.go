@@ -48,7 +48,7 @@ func described(v *approval.Verification) string {
 func TestReceiptRefused(t *testing.T) {
 	s := newScene(t)
 	held := s.submit(comment("not yet"))
-	_, err := s.App.Receipts.Issue(t.Context(), s.mira, held.Action.ID, time.Now())
+	_, err := s.App.Receipts.Issue(t.Context(), s.mira, string(held.Action.ID), time.Now())
 	if fault.From(err).Reason != broker.ErrUndecided.Reason {
 		t.Errorf("before the answer: %v", err)
 	}
@@ -56,7 +56,7 @@ func TestReceiptRefused(t *testing.T) {
 	s.ends(held, action.Succeeded, "")
 	grace := s.Person("grace")
 	grace.Role = user.Member
-	if _, err := s.App.Receipts.Issue(t.Context(), grace, held.Action.ID, time.Now()); fault.From(err).Reason != broker.ErrUnknown.Reason {
+	if _, err := s.App.Receipts.Issue(t.Context(), grace, string(held.Approval.ID), time.Now()); fault.From(err).Reason != broker.ErrUnknown.Reason {
 		t.Errorf("for somebody else: %v", err)
 	}
 }
@@ -77,7 +77,7 @@ func TestReceipts(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.ends(held, want.state, "")
-		r, err := s.App.Receipts.Issue(t.Context(), s.mira, held.Action.ID, time.Now())
+		r, err := s.App.Receipts.Issue(t.Context(), s.mira, string(held.Action.ID), time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}

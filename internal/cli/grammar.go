@@ -27,6 +27,8 @@ type grammar struct {
 
 	Approvals approvalsCommand `cmd:"" aliases:"approval" group:"you" help:"See what waits for you, and decide."`
 
+	Receipt receiptCommand `cmd:"" aliases:"receipts" group:"you" help:"Proof of what was decided and done, which anybody can verify offline."`
+
 	User       userCommand       `cmd:"" aliases:"users" group:"manage" help:"People, and the links by which they enrol."`
 	Agent      agentCommand      `cmd:"" aliases:"agents" group:"manage" help:"Agents and their keys."`
 	Provider   providerCommand   `cmd:"" aliases:"providers" group:"manage" help:"Services, and your OAuth client at each of them."`

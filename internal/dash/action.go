@@ -97,6 +97,7 @@ func (s *Server) actionView(ctx context.Context, c *call) (ActionPage, error) {
 			v.AskedAgainAt = e.At
 		}
 	}
+	v.Receipt = p.DecidedBy != "" && p.ID == a.Approval
 	v.Timeline = timeline(n, a, p, events)
 	v.Outcome = outcome(n, a, p, events)
 	return v, nil

@@ -37,6 +37,7 @@ type reply struct {
 	page func(io.Writer) error // a page, or a part of one
 	to   string                // or: where to go next
 	data []byte                // or: JSON
+	file string                // data is kept under this name
 	bare bool                  // a part that has not changed
 	code int                   // of a page; 200 if it is 0
 }
@@ -67,6 +68,10 @@ func (s *Server) page(who access, do handler) http.Handler {
 			s.fail(w, c, err)
 		case out.to != "":
 			http.Redirect(w, r, out.to, http.StatusSeeOther)
+		case out.file != "":
+			w.Header().Set("Content-Type", api.MediaJSON)
+			w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", out.file))
+			s.send(w, c, http.StatusOK, out.data)
 		default:
 			s.render(w, c, cmp.Or(out.code, http.StatusOK), out.page)
 		}

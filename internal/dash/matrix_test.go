@@ -44,6 +44,7 @@ var matrix = map[string]row{
 	"GET /inbox":                  {"/inbox", "", [6]int{303, 200, 200, 200, 200, 200}},
 	"GET /inbox/list":             {"/inbox/list", "", [6]int{401, 200, 200, 200, 200, 200}},
 	"GET /events/inbox":           {"HEAD /events/inbox", "", [6]int{401, 200, 200, 200, 200, 200}},
+	"GET /actions/{id}/receipt":   {"/actions/$action/receipt", "", [6]int{303, 404, 409, 409, 409, 409}},
 	"GET /actions/{id}":           {"/actions/$action", "", [6]int{303, 404, 200, 200, 200, 200}},
 	"GET /actions/{id}/status":    {"/actions/$action/status", "", [6]int{401, 404, 200, 200, 200, 200}},
 	"POST /actions/{id}/passkey":  {"/actions/$action/passkey", `{"digest":"$digest","question":"$question"}`, [6]int{401, 404, 409, 403, 403, 403}},

@@ -28,6 +28,7 @@ type Server struct {
 	Pages    *Renderer
 	Users    *user.Service
 	Broker   *broker.Broker
+	Receipts *broker.Receipts
 	Manage   *manage.Service
 	Connect  *connect.Service
 	Refusals *agent.Refusals
@@ -113,6 +114,7 @@ func (s *Server) routes() []route {
 		{"GET /events/inbox", s.stream(s.inboxEvents)},
 		{"GET /actions/{id}", s.page(person, s.action)},
 		{"GET /actions/{id}/status", s.part(person, s.actionLive)},
+		{"GET /actions/{id}/receipt", s.page(person, s.receipt)},
 		{"POST /actions/{id}/passkey", post(s, person, s.beginDecision)},
 		{"POST /actions/{id}/decision", post(s, person, s.decide)},
 		{"GET /proposals/{id}", s.page(person, s.proposal)},

@@ -61,7 +61,7 @@ func newSite(t *testing.T) *site {
 	a.Users.Tries = &user.Limiter{Burst: 100_000}
 	leaving := make(chan struct{})
 	s.dash = &dash.Server{
-		Org: id.DefaultOrg, PublicURL: s.base + "/", Sandbox: "github", Pages: renderer(t), Users: a.Users, Broker: a.Broker, Manage: a.Manage,
+		Org: id.DefaultOrg, PublicURL: s.base + "/", Sandbox: "github", Pages: renderer(t), Users: a.Users, Broker: a.Broker, Receipts: a.Receipts, Manage: a.Manage,
 		Connect: a.Connect, Refusals: a.Refusals, Proposals: a.Proposals, Checkpoint: a.Checkpointer.Last, Leaving: leaving, Log: a.Log,
 		Select: func(ctx context.Context, q dash.Query) ([]audit.Event, error) {
 			return a.DB.Log().Select(ctx, store.Query(q))

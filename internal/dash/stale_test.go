@@ -254,3 +254,29 @@ func TestFrozenAgents(t *testing.T) {
 		t.Error("resuming one agent is offered, and would do nothing")
 	}
 }
+
+// The receipt of a decided action is handed out as a file that verifies.
+func TestReceiptOfAnAction(t *testing.T) {
+	s := newSite(t)
+	v := s.person("mira", user.Owner)
+	th := s.things(v)
+	path := "/actions/" + string(th.held.Action.ID)
+	if strings.Contains(v.get(path).body, path+"/receipt") {
+		t.Error("a receipt is offered of what nobody has answered")
+	}
+	v.must(path+"/decision", map[string]string{"decision": "deny", "digest": th.held.Action.Effect.String(), "question": questionOf(th.held), "reason": "no"})
+	if !strings.Contains(v.get(path).body, path+"/receipt") {
+		t.Error("no receipt is offered")
+	}
+	got := v.get(path + "/receipt")
+	if want := `attachment; filename="receipt-` + string(th.held.Action.ID) + `.json"`; got.code != http.StatusOK || got.header.Get("Content-Disposition") != want {
+		t.Fatalf("%d %s", got.code, got.header.Get("Content-Disposition"))
+	}
+	r, err := approval.ParseReceipt([]byte(got.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen := r.Verify(approval.Trust{}); !seen.OK() {
+		t.Errorf("%+v", seen.Links)
+	}
+}

@@ -43,6 +43,7 @@ type ActionPage struct {
 	CanDecide bool   // this person may decide, and it is still open
 	WhyNot    string // why this person may not, in one sentence
 
+	Receipt  bool // there is something to prove
 	Timeline []Step
 	Outcome  *Outcome
 }

@@ -12,8 +12,11 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/api"
+	"github.com/valetkey/valetkey/internal/action"
 	"github.com/valetkey/valetkey/internal/agent"
+	"github.com/valetkey/valetkey/internal/approval"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/broker"
 	"github.com/valetkey/valetkey/internal/freeze"
 	"github.com/valetkey/valetkey/internal/grant"
 	"github.com/valetkey/valetkey/internal/id"
@@ -108,6 +111,7 @@ func matrix() map[string]row {
 		"GET /v1/approvals":                {at("/v1/approvals"), nil, all},
 		"GET /v1/approvals/{id}":           {func(w *world) string { return "/v1/approvals/" + w.freshHeld().Approval.ID }, nil, [8]int{401, 403, 200, 404, 200, 200, 200, 200}},
 		"POST /v1/approvals/{id}/decision": {at("decision"), nil, [8]int{401, 403, 200, 403, 403, 403, 403, 404}},
+		"GET /v1/receipts/{id}":            {func(w *world) string { return "/v1/receipts/" + w.answered().ID }, nil, [8]int{401, 403, 200, 404, 200, 200, 200, 200}},
 		// The operator's, which those may see who may confirm it.
 		"GET /v1/proposals/{id}": {func(w *world) string { return "/v1/proposals/" + string(w.proposed().ID) }, nil, [8]int{401, 403, 404, 404, 404, 200, 200, 200}},
 
@@ -184,6 +188,23 @@ func matrix() map[string]row {
 func (w *world) denied() api.Action {
 	a := w.freshHeld()
 	w.send(w.agent(), "POST", "/v1/actions/"+a.ID+"/cancel", nil)
+	return a
+}
+
+// answered is a held action that its owner said no to.
+func (w *world) answered() api.Action {
+	w.t.Helper()
+	a := w.freshHeld()
+	seen, err := action.ParseDigest(a.Effect)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	_, err = w.App.Broker.Decide(w.t.Context(), w.mira, id.Approval(a.Approval.ID), broker.Verdict{
+		Answer: approval.No, Seen: seen, Level: approval.Approve, Channel: "web",
+	}, time.Now())
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	return a
 }
 

@@ -49,6 +49,7 @@ func (s *Server) routes() []route {
 		{pattern: "GET /v1/approvals", who: people, query: q("status", "cursor", "limit"), do: byPerson(s.listApprovals)},
 		{pattern: "GET /v1/approvals/{id}", who: people, do: byPerson(s.getApproval)},
 		{pattern: "POST /v1/approvals/{id}/decision", who: people, network: true, do: byPerson(s.decide)},
+		{pattern: "GET /v1/receipts/{id}", who: people, do: byPerson(s.receipt)},
 		{pattern: "GET /v1/proposals/{id}", who: people, query: q("wait"), do: byPerson(s.getProposal)},
 
 		{pattern: "GET /v1/admin/status", who: people, do: byPerson(s.status)},

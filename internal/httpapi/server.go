@@ -40,6 +40,7 @@ type Server struct {
 	Refusals     *agent.Refusals
 	Users        *user.Service
 	Broker       *broker.Broker
+	Receipts     *broker.Receipts
 	Manage       *manage.Service
 	Connect      *connect.Service
 	Proposals    *proposal.Service

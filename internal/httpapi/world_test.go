@@ -68,7 +68,7 @@ func newWorld(t *testing.T, change ...func(*http.Server, *httpapi.Server)) *worl
 	a := w.App
 	w.api = &httpapi.Server{
 		Org: id.DefaultOrg, Version: "test", StartedAt: time.Now(), Config: w.Config,
-		Agents: a.Agents, Refusals: a.Refusals, Users: a.Users, Broker: a.Broker, Manage: a.Manage, Connect: a.Connect, Proposals: a.Proposals,
+		Agents: a.Agents, Refusals: a.Refusals, Users: a.Users, Broker: a.Broker, Receipts: a.Receipts, Manage: a.Manage, Connect: a.Connect, Proposals: a.Proposals,
 		Checkpointer: a.Checkpointer, Record: record{a.DB.Log()}, Cookie: cookieName,
 		EnrolURL: func(link secret.Text) string { return w.Config.PublicURL + "enrol#" + link.Reveal() },
 		ClientIP: func(r *http.Request) netip.Addr {
