@@ -15,6 +15,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"hash"
+	"slices"
 	"strconv"
 	"time"
 
@@ -111,10 +113,7 @@ func (a *Approval) Digest(answer Answer) [sha256.Size]byte {
 		decisionFormat, string(a.Org), string(a.ID), string(a.Effect[:]), string(answer), strconv.Itoa(int(a.Level)),
 		a.PolicyVersion, a.SpecHash, string(a.Nonce), strconv.FormatInt(a.ExpiresAt.UnixMicro(), 10),
 	} {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
-		h.Write(n[:])
-		h.Write([]byte(s))
+		writeField(h, s)
 	}
 	return [sha256.Size]byte(h.Sum(nil))
 }
@@ -195,9 +194,33 @@ func (a *Approval) Withdraw(actor, why string, now time.Time) (audit.Event, erro
 	return a.event("approval.withdrawn", actor, now, map[string]string{"why": why}), nil
 }
 
-// Opened is the event that a was put before humans.
-func (a *Approval) Opened(actor string, now time.Time) audit.Event {
-	return a.event("approval.opened", actor, now, map[string]string{"level": strconv.Itoa(int(a.Level)), "policy": a.PolicyVersion})
+// Opened is the event that a was put before humans, with what stands above the
+// request on their page.
+func (a *Approval) Opened(of *action.Action, actor string, now time.Time) audit.Event {
+	return a.event("approval.opened", actor, now, map[string]string{
+		"level": strconv.Itoa(int(a.Level)), "policy": a.PolicyVersion,
+		"shown": shown(a.Nonce, of.Operation, of.Summary, of.Resource, of.Risk, a.Rules, a.Why),
+	})
+}
+
+// shown is how the log names our own words about a request: a digest that the
+// nonce blinds.
+func shown(nonce []byte, operation, summary, resource, risk string, rules, why []string) string {
+	h := sha256.New()
+	fields := []string{string(nonce), operation, summary, resource, risk, strconv.Itoa(len(rules))}
+	for _, s := range slices.Concat(fields, rules, why) {
+		writeField(h, s)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// writeField prefixes each field with its length, so that no two lists of
+// fields have the same encoding.
+func writeField(h hash.Hash, s string) {
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(len(s)))
+	h.Write(n[:])
+	h.Write([]byte(s))
 }
 
 func (a *Approval) event(verb, actor string, now time.Time, data map[string]string) audit.Event {

@@ -156,7 +156,7 @@ func tell(t testing.TB) *told {
 	}
 	must(enrol(key, mira), nil)
 	must(a.Hold(ap.ID, ap.ExpiresAt, noon))
-	must(ap.Opened("agent:"+string(party.Agent), noon), nil)
+	must(ap.Opened(a, "agent:"+string(party.Agent), noon), nil)
 	evidence := key.assert(t, mira, ap.Digest(approval.Yes), at(9))
 	must(ap.Decide(approval.Yes, approval.Decider{User: mira, Channel: "web", Level: approval.StepUp, Evidence: evidence}, a.Effect, "", at(10)))
 	must(a.Approve("user:"+string(mira), at(10)))
@@ -216,6 +216,23 @@ func (o *told) show(t testing.TB) {
 	}
 }
 
+// retell writes the log anew, as a server with its keys could, and shows that.
+func (o *told) retell(t testing.TB, change func(*audit.Event) bool) {
+	t.Helper()
+	anew := &history{}
+	for _, raw := range o.log.leaves {
+		e, err := audit.Decode(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if change(&e) {
+			anew.add(t, e)
+		}
+	}
+	o.log = anew
+	o.show(t)
+}
+
 func links(v *approval.Verification) string {
 	var b strings.Builder
 	for _, l := range v.Links {
@@ -248,7 +265,7 @@ func TestReceipt(t *testing.T) {
 	if !v.OK() || v.Leans() {
 		t.Errorf("not every link holds:\n%s", links(v))
 	}
-	for _, name := range []string{"signature", "log", "checkpoint", "request", "decision", "presence", "key", "execution"} {
+	for _, name := range []string{"signature", "log", "checkpoint", "request", "words", "decision", "presence", "key", "execution"} {
 		if got := strength(v, name); got != approval.Holds {
 			t.Errorf("%s is %q", name, got)
 		}
@@ -281,21 +298,58 @@ func TestReceiptOfALiar(t *testing.T) {
 		link  string
 		resay bool // sign the lie
 	}{
-		"unsigned change":   {func(o *told) { o.receipt.Action.AgentName = "another" }, "signature", false},
-		"another request":   {func(o *told) { o.receipt.Action.Request.Path = "/repos/octo/api" }, "request", true},
-		"another body":      {func(o *told) { o.receipt.Action.Request.Body[0] ^= 1 }, "request", true},
-		"another account":   {func(o *told) { o.receipt.Action.Account = "1" }, "request", true},
-		"another effect":    {func(o *told) { o.receipt.Action.Effect = strings.Repeat("00", 32) }, "decision", true},
-		"another salt":      {func(o *told) { o.receipt.Action.Salt = "AAAA" }, "execution", true},
-		"later expiry":      {func(o *told) { o.receipt.Question.ExpiresAt = noon.Add(48 * time.Hour) }, "decision", true},
-		"milder question":   {func(o *told) { o.receipt.Question.Level = approval.Approve }, "decision", true},
-		"other rules":       {func(o *told) { o.receipt.Question.PolicyVersion = "v8" }, "decision", true},
-		"another person":    {func(o *told) { o.receipt.Decisions[0].By = id.NewUser() }, "decision", true},
-		"the other answer":  {func(o *told) { o.receipt.Decisions[0].Answer = approval.No }, "decision", true},
-		"no evidence":       {func(o *told) { o.receipt.Decisions[0].Evidence = nil }, "decision", true},
-		"another outcome":   {func(o *told) { o.receipt.Action.State = action.Failed }, "execution", true},
-		"no passkey touch":  {func(o *told) { o.receipt.Events = o.receipt.Events[:1] }, "decision", true},
-		"a foreign passkey": {func(o *told) { forge(t, o, mallory) }, "decision", true},
+		"denied, and run": {func(o *told) {
+			o.retell(t, func(e *audit.Event) bool {
+				if e.Verb == "approval.granted" {
+					e.Verb = "approval.denied"
+				}
+				return true
+			})
+		}, "execution", true},
+		"nobody's answer": {func(o *told) { o.receipt.Decisions = []approval.ReceiptDecision{} }, "execution", true},
+		"answered too late": {func(o *told) {
+			o.retell(t, func(e *audit.Event) bool {
+				if e.Verb == "approval.granted" {
+					e.At = noon.Add(2 * time.Hour)
+					o.receipt.Decisions[0].At = e.At
+				}
+				return true
+			})
+		}, "decision", true},
+		"run too late": {func(o *told) {
+			o.retell(t, func(e *audit.Event) bool {
+				if e.Verb == "action.executing" {
+					e.At = noon.Add(2 * time.Hour)
+				}
+				return true
+			})
+		}, "execution", true},
+		"run without a record": {func(o *told) { o.retell(t, func(e *audit.Event) bool { return e.Verb != "action.executing" }) }, "execution", true},
+		"another status":       {func(o *told) { o.receipt.Action.Status = 500 }, "execution", true},
+		"another why":          {func(o *told) { o.receipt.Action.Why = "upstream_500" }, "execution", true},
+		"another end":          {func(o *told) { at := noon; o.receipt.Action.FinishedAt = &at }, "execution", true},
+		"another operation":    {func(o *told) { o.receipt.Action.Operation = "github.repos.get" }, "words", true},
+		"another summary":      {func(o *told) { o.receipt.Action.Summary = "Look at octo/attic" }, "words", true},
+		"another risk":         {func(o *told) { o.receipt.Action.Risk = "low" }, "words", true},
+		"other reasons":        {func(o *told) { o.receipt.Question.Why = []string{"It reads."} }, "words", true},
+		"another time":         {func(o *told) { o.receipt.Decisions[0].At = noon }, "decision", true},
+		"another channel":      {func(o *told) { o.receipt.Decisions[0].Channel = "cli" }, "decision", true},
+		"another level":        {func(o *told) { o.receipt.Decisions[0].Level = approval.Approve }, "decision", true},
+		"unsigned change":      {func(o *told) { o.receipt.Action.AgentName = "another" }, "signature", false},
+		"another request":      {func(o *told) { o.receipt.Action.Request.Path = "/repos/octo/api" }, "request", true},
+		"another body":         {func(o *told) { o.receipt.Action.Request.Body[0] ^= 1 }, "request", true},
+		"another account":      {func(o *told) { o.receipt.Action.Account = "1" }, "request", true},
+		"another effect":       {func(o *told) { o.receipt.Action.Effect = strings.Repeat("00", 32) }, "decision", true},
+		"another salt":         {func(o *told) { o.receipt.Action.Salt = "AAAA" }, "execution", true},
+		"later expiry":         {func(o *told) { o.receipt.Question.ExpiresAt = noon.Add(48 * time.Hour) }, "decision", true},
+		"milder question":      {func(o *told) { o.receipt.Question.Level = approval.Approve }, "decision", true},
+		"other rules":          {func(o *told) { o.receipt.Question.PolicyVersion = "v8" }, "decision", true},
+		"another person":       {func(o *told) { o.receipt.Decisions[0].By = id.NewUser() }, "decision", true},
+		"the other answer":     {func(o *told) { o.receipt.Decisions[0].Answer = approval.No }, "decision", true},
+		"no evidence":          {func(o *told) { o.receipt.Decisions[0].Evidence = nil }, "decision", true},
+		"another outcome":      {func(o *told) { o.receipt.Action.State = action.Failed }, "execution", true},
+		"no passkey touch":     {func(o *told) { o.receipt.Events = o.receipt.Events[:1] }, "decision", true},
+		"a foreign passkey":    {func(o *told) { forge(t, o, mallory) }, "decision", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := tell(t)
@@ -322,26 +376,12 @@ func TestReceiptOfALiar(t *testing.T) {
 	}
 	d.Evidence = o.mallory.assert(t, d.By, digest, noon)
 	sum := sha256.Sum256(d.Evidence)
-	for i, raw := range o.log.leaves {
-		e, err := audit.Decode(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
+	o.retell(t, func(e *audit.Event) bool {
 		if e.Verb == "approval.granted" {
 			e.Data["evidence"] = hex.EncodeToString(sum[:])
-			o.log.leaves[i] = e.Encode()
 		}
-	}
-	rewritten := &history{}
-	for _, raw := range o.log.leaves {
-		e, err := audit.Decode(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rewritten.add(t, e)
-	}
-	o.log = rewritten
-	o.show(t)
+		return true
+	})
 	if v := o.receipt.Verify(o.trust()); v.OK() || strength(v, "key") != approval.Broken {
 		t.Errorf("believed a key of later:\n%s", links(v))
 	}

@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -59,6 +60,7 @@ type check struct {
 	r      *Receipt
 	found  Verification
 	events map[string]audit.Event // by verb and object
+	yes    int                    // answers that let it run, and hold
 }
 
 func (c *check) link(name string, s Strength, format string, args ...any) {
@@ -82,6 +84,7 @@ func (r *Receipt) Verify(t Trust) *Verification {
 		return &c.found
 	}
 	c.effect()
+	c.words()
 	c.decisions()
 	c.execution()
 	return &c.found
@@ -157,6 +160,22 @@ func (c *check) effect() {
 	}
 }
 
+// words ties what we said about the request to the log of that time. Names of
+// agents, accounts and people are labels beside ids, and are tied to nothing.
+func (c *check) words() {
+	a, q := &c.r.Action, &c.r.Question
+	e, ok := c.events["approval.opened "+string(q.ID)]
+	nonce, err := base64.StdEncoding.DecodeString(q.Nonce)
+	switch {
+	case err != nil || !ok:
+		c.link("words", Broken, "the log has no approval.opened of %s among these events", q.ID)
+	case e.Data["shown"] != shown(nonce, a.Operation, a.Summary, a.Resource, a.Risk, q.Rules, q.Why) || !e.At.Equal(q.OpenedAt) || e.Data["action"] != string(a.ID):
+		c.link("words", Broken, "event %d opened the question with other words about the request", e.Seq)
+	default:
+		c.link("words", Holds, "summary, operation, resource, risk and reasons are those of event %d, which opened the question", e.Seq)
+	}
+}
+
 func address(r *action.Request) string {
 	u, err := r.URL()
 	if err != nil {
@@ -204,12 +223,18 @@ func (c *check) decision(asked *Approval, d *ReceiptDecision) {
 	case !recorded:
 		c.link("decision", Broken, "the log has no %s of %s among these events", verb, asked.ID)
 		return
-	case e.Actor != "user:"+string(d.By) || e.Data["action"] != string(c.r.Action.ID) || e.Data["decision"] != d.Digest || e.Data["evidence"] != evidenceHash(d.Evidence):
+	case e.Actor != "user:"+string(d.By) || e.Data["action"] != string(c.r.Action.ID) || e.Data["decision"] != d.Digest || e.Data["evidence"] != evidenceHash(d.Evidence),
+		e.Data["channel"] != d.Channel || e.Data["level"] != strconv.Itoa(int(d.Level)) || !e.At.Equal(d.At):
 		c.link("decision", Broken, "event %d records another answer", e.Seq)
+		return
+	case !e.At.Before(asked.ExpiresAt):
+		c.link("decision", Broken, "event %d answered when the question had expired", e.Seq)
 		return
 	}
 	c.link("decision", Holds, "%s by %s, event %d, at %s", past(d.Answer), who(d), e.Seq, e.At.Format("2006-01-02 15:04:05Z"))
-	c.presence(asked, d, e.Seq)
+	if c.presence(asked, d, e.Seq) && d.Answer == Yes {
+		c.yes++
+	}
 }
 
 func past(a Answer) string {
@@ -227,24 +252,24 @@ func who(d *ReceiptDecision) string {
 }
 
 // presence is the approver's own signature: what the server could not have
-// made by itself.
-func (c *check) presence(asked *Approval, d *ReceiptDecision, decided int64) {
+// made by itself. It says whether the answer has what its question demands.
+func (c *check) presence(asked *Approval, d *ReceiptDecision, decided int64) bool {
 	if len(d.Evidence) == 0 {
 		if d.Answer == Yes && asked.Level >= StepUp {
 			c.link("presence", Broken, "the rules asked for a passkey, and there is no assertion")
-			return
+			return false
 		}
 		c.link("presence", Leans, "server-attested only: a logged-in person answered, no passkey signed")
-		return
+		return true
 	}
 	var e user.Evidence
 	if err := json.Unmarshal(d.Evidence, &e); err != nil {
 		c.link("presence", Broken, "the evidence cannot be read")
-		return
+		return false
 	}
 	if err := e.Check(asked.Digest(d.Answer)); err != nil || e.User != d.By {
-		c.link("presence", Broken, "the assertion does not prove it: %v", err)
-		return
+		c.link("presence", Broken, "the assertion is not one of %s for this decision", d.By)
+		return false
 	}
 	c.link("presence", Holds, "passkey %s signed this very decision at %s, with user verification", e.Passkey, e.Origin)
 	enrolled, ok := c.events["passkey.enrolled "+string(e.Passkey)]
@@ -253,16 +278,19 @@ func (c *check) presence(asked *Approval, d *ReceiptDecision, decided int64) {
 		c.link("key", Leans, "the receipt does not show when the passkey was enrolled")
 	case enrolled.Subject != string(d.By) || enrolled.Data["key"] != e.KeyHash():
 		c.link("key", Broken, "event %d enrolled another key, or for somebody else", enrolled.Seq)
+		return false
 	case enrolled.Seq >= decided:
 		c.link("key", Broken, "the passkey was enrolled after the decision")
+		return false
 	default:
 		c.link("key", Holds, "enrolled for %s as event %d, before the decision, event %d", d.By, enrolled.Seq, decided)
 	}
+	return true
 }
 
 // execution ties what was done to what was approved.
 func (c *check) execution() {
-	a := &c.r.Action
+	a, q := &c.r.Action, &c.r.Question
 	commitment, err := a.commitment()
 	if err != nil {
 		c.link("execution", Broken, "%v", err)
@@ -270,32 +298,40 @@ func (c *check) execution() {
 	}
 	began, did := c.events["action.executing "+string(a.ID)]
 	ended, over := c.events["action."+string(a.State)+" "+string(a.ID)]
-	answered := int64(-1)
-	for _, verb := range []string{"approval.granted ", "approval.denied "} {
-		if e, ok := c.events[verb+string(c.r.Question.ID)]; ok {
-			answered = max(answered, e.Seq)
-		}
-	}
+	granted, yes := c.events["approval.granted "+string(q.ID)]
 	for _, e := range []audit.Event{began, ended} {
-		if e.Verb != "" && e.Data["effect"] != commitment {
+		if e.Verb != "" && (e.Data["effect"] != commitment || e.Data["operation"] != a.Operation || e.Data["agent"] != string(a.Agent) || e.Data["connection"] != string(a.Connection)) {
 			c.link("execution", Broken, "event %d is about another request", e.Seq)
 			return
 		}
 	}
+	ran := slices.Contains([]action.State{action.Executing, action.Succeeded, action.Failed, action.Unknown}, a.State)
 	switch {
-	case did && (answered < 0 || began.Seq < answered):
-		c.link("execution", Broken, "event %d began it before anybody had approved", began.Seq)
-	case a.State.Final() && !over:
-		c.link("execution", Broken, "it is said to have %s, which the log does not say among these events", a.State)
-	case !did && slices.Contains([]action.State{action.Succeeded, action.Failed, action.Unknown}, a.State) && a.Status != 0:
-		c.link("execution", Broken, "it has an outcome and no beginning")
-	case did && over:
+	case did && (c.yes == 0 || !yes || began.Seq < granted.Seq):
+		c.link("execution", Broken, "event %d began it without an approval that holds", began.Seq)
+	case did && !began.At.Before(q.ExpiresAt):
+		c.link("execution", Broken, "event %d began it when its approval had expired", began.Seq)
+	case ran && !did:
+		c.link("execution", Broken, "it is said to be %s, and the log has no beginning among these events", a.State)
+	case !over:
+		c.link("execution", Broken, "it is said to be %s, which the log does not say among these events", a.State)
+	case a.State.Final() && (a.FinishedAt == nil || !ended.At.Equal(*a.FinishedAt)) || ended.Data["status"] != status(a.Status) || ran && ended.Data["why"] != a.Why:
+		c.link("execution", Broken, "event %d records another outcome", ended.Seq)
+	case did && a.State.Final():
 		c.link("execution", Holds, "begun as event %d, %s as event %d%s", began.Seq, a.State, ended.Seq, upstream(ended))
-	case over:
+	case a.State.Final():
 		c.link("execution", Holds, "never sent: %s as event %d", a.State, ended.Seq)
 	default:
 		c.link("execution", Leans, "it is not over: %s", a.State)
 	}
+}
+
+// status is an upstream's status as events have it.
+func status(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
 }
 
 func upstream(e audit.Event) string {
@@ -317,7 +353,8 @@ func (r *Receipt) Wanted() [][2]string {
 			want = append(want, [2]string{"passkey.enrolled", string(e.Passkey)})
 		}
 	}
-	return want
+	slices.SortFunc(want, func(a, b [2]string) int { return strings.Compare(a[0]+a[1], b[0]+b[1]) })
+	return slices.Compact(want) // what is being executed is at its beginning
 }
 
 // Show adds the events, which are in the log of head's size, with their paths.

@@ -196,7 +196,7 @@ func (b *Broker) reask(ctx context.Context, h Held, j *judgement, level approval
 			return nil, nil, err
 		}
 		opened := *next
-		return []audit.Event{withdrawn, asked, opened.Opened("system", now)}, &opened, nil
+		return []audit.Event{withdrawn, asked, opened.Opened(a, "system", now)}, &opened, nil
 	}})
 }
 

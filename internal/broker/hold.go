@@ -61,7 +61,7 @@ func (b *Broker) hold(ctx context.Context, c agent.Caller, a *action.Action, req
 	}
 	err = b.Store.Hold(ctx, Hold{
 		Epoch: epoch, Proofs: c.Proofs, Action: a, Approval: p, Request: sealed, MaxOpen: MaxPending,
-		Events: []audit.Event{held, p.Opened(c.Actor(), now)},
+		Events: []audit.Event{held, p.Opened(a, c.Actor(), now)},
 	})
 	if err != nil {
 		return Outcome{}, err

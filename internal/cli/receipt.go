@@ -133,7 +133,7 @@ func (c *receiptVerify) trust(r *run) (approval.Trust, error) {
 func (r *run) verification(receipt *approval.Receipt, v *approval.Verification) {
 	a := &receipt.Action
 	r.say("%s", r.bold(cell(a.Summary, 300)))
-	r.say("%s, %s as %s at %s, asked by %s", a.ID, cell(a.Operation, 100), cell(a.Handle, 100), cell(a.Provider, 60), cell(a.AgentName, 63))
+	r.say("%s, %s as %s at %s, asked by %s (%s)", a.ID, cell(a.Operation, 100), cell(a.Handle, 100), cell(a.Provider, 60), cell(a.AgentName, 63), a.Agent)
 	r.say("")
 	for _, l := range v.Links {
 		mark := string(l.Strength)

@@ -34,7 +34,7 @@ func (s *site) reask(o broker.Outcome, level approval.Level) *approval.Approval 
 		}
 		asked, err := a.Reask(next.ID, "policy_changed", next.ExpiresAt, now)
 		opened := *next
-		return []audit.Event{approved, withdrawn, asked, opened.Opened("system", now)}, &opened, err
+		return []audit.Event{approved, withdrawn, asked, opened.Opened(a, "system", now)}, &opened, err
 	}})
 	if err != nil {
 		s.t.Fatal(err)
