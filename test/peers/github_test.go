@@ -47,6 +47,8 @@ func testGitHub(t *testing.T, node, binary string) {
 	approve(t, s, e, b, held, number)
 	seeComment(t, agent, s, e, b, held, number)
 
+	seeReceipt(t, node, agent, s, b)
+
 	disconnect(t, s, b)
 	seeRefusal(t, agent, s, e, key, number)
 	s.cli(t, 0, "", "audit", "verify")
@@ -110,16 +112,17 @@ func connectAccount(t *testing.T, s *server, e *emulator, b *browser) {
 	b.shot("connections")
 }
 
-// grantIssues lets the agent list issues and comment on them, in one repository.
+// grantIssues lets the agent list issues, comment on them, and ask for
+// collaborators, in one repository.
 func grantIssues(t *testing.T, s *server, b *browser, agentID string) {
 	t.Helper()
 	b.visit(s.url + "/agents/" + agentID)
 	b.exec(`for (const op of document.querySelectorAll('#grant input[type=checkbox]'))
-		if (op.checked !== ["github.issues.list", "github.issues.create_comment"].includes(op.value)) op.click()`)
+		if (op.checked !== ["github.issues.list", "github.issues.create_comment", "github.collaborators.add"].includes(op.value)) op.click()`)
 	b.fill("#g-res", "octo/api")
 	b.click("#grant button[data-passkey]")
 	b.at(s, "/agents/"+agentID+"?done=granted")
-	want := []string{"github.issues.create_comment", "github.issues.list"}
+	want := []string{"github.collaborators.add", "github.issues.create_comment", "github.issues.list"}
 	got := b.texts(".grant code.scope")
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
