@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -144,6 +145,9 @@ func (db *DB) writeLoop() {
 		case <-db.stop:
 			return
 		}
+		// Whoever is just about to queue up gets a turn: larger batches, fewer
+		// commits. Who is alone waits for nobody.
+		runtime.Gosched()
 		waiting = append(waiting[:0], first)
 		for len(waiting) < maxBatch {
 			select {
