@@ -82,3 +82,46 @@ func TestDeviceOnThePage(t *testing.T) {
 		t.Error("the activity does not tell of it")
 	}
 }
+
+// The page says what the terminal will be able to do here, and the passkey
+// signs that, too: where command lines are trusted it is more.
+func TestDevicePageSaysWhatItMayDo(t *testing.T) {
+	s := newSite(t)
+	v, k := s.keyed("olga", user.Owner)
+	_, d, err := s.App.Users.BeginDevice(t.Context(), user.Peer{From: netip.MustParseAddr("192.0.2.7"), Label: "my-laptop"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const answers, changes = "answer what agents ask of you", "change what you may change"
+	shown := func(trusted bool) string {
+		t.Helper()
+		s.App.Users.TrustCommandLine = trusted
+		page := v.get("/device?code=" + d.UserCode).body
+		for _, want := range []string{answers, changes} {
+			if strings.Contains(page, want) != trusted {
+				t.Errorf("command lines are trusted: %v, and the page says %q: %v", trusted, want, !trusted)
+			}
+		}
+		for _, want := range []string{"see what you see", "propose changes", "freeze"} {
+			if !strings.Contains(page, want) {
+				t.Errorf("the page does not say %q", want)
+			}
+		}
+		return digestOn.FindStringSubmatch(page)[1]
+	}
+	little := shown(false)
+	signed := v.assert(k, "/device/"+d.UserCode+"/passkey", map[string]string{"digest": little})
+	much := shown(true)
+	if little == much {
+		t.Error("both pages are signed alike")
+	}
+	approve := func(digest string, assertion json.RawMessage) answer {
+		return v.post("/device/decision", map[string]any{"code": d.UserCode, "decision": "approve", "digest": digest, "assertion": assertion})
+	}
+	if got := approve(little, signed); got.reason() != "presence_required" {
+		t.Errorf("with a touch for less: %d %s", got.code, got.body)
+	}
+	if got := approve(much, v.assert(k, "/device/"+d.UserCode+"/passkey", map[string]string{"digest": much})); got.location() != "/device?state=approved" {
+		t.Errorf("with a touch for what it says: %d %s", got.code, got.body)
+	}
+}

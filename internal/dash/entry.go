@@ -329,8 +329,16 @@ func (s *Server) logout(ctx context.Context, c *call, _ nothingSent) (reply, err
 	return reply{to: "/login"}, nil
 }
 
-// deviceScopes is what a terminal can do once it is logged in.
-var deviceScopes = []string{"see what you see", "propose changes that you confirm here with your passkey", "freeze"}
+// deviceScopes is what a terminal can do once it is logged in: where the
+// configuration trusts command lines, more than propose. Which of the two was
+// shown is in [user.Service.DeviceDigest].
+func (s *Server) deviceScopes() []string {
+	scopes := []string{"see what you see"}
+	if s.Users.TrustCommandLine {
+		scopes = append(scopes, "answer what agents ask of you, unless that needs a touch of your passkey", "change what you may change here without one")
+	}
+	return append(scopes, "propose changes that you confirm here with your passkey", "freeze")
+}
 
 // device confirms the login of a terminal.
 func (s *Server) device(ctx context.Context, c *call) (reply, error) {
@@ -359,8 +367,8 @@ func (s *Server) device(ctx context.Context, c *call) (reply, error) {
 	case err != nil:
 		return reply{}, err
 	default:
-		digest := d.Digest(c.who.User)
-		v.Code, v.Client, v.Source, v.Scopes, v.ExpiresAt = d.UserCode, d.Label, d.Source, deviceScopes, d.ExpiresAt
+		digest := s.Users.DeviceDigest(d, c.who.User)
+		v.Code, v.Client, v.Source, v.Scopes, v.ExpiresAt = d.UserCode, d.Label, d.Source, s.deviceScopes(), d.ExpiresAt
 		v.Digest = hex.EncodeToString(digest[:])
 	}
 	return show, nil

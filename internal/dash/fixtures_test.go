@@ -315,7 +315,7 @@ func fixtures() []fixture {
 		{"activity", func(r *dash.Renderer, w io.Writer) error { return r.Activity(w, activity()) }},
 		{"policy", func(r *dash.Renderer, w io.Writer) error { return r.Policy(w, policyPage()) }},
 		{"device", func(r *dash.Renderer, w io.Writer) error {
-			return r.Device(w, dash.DevicePage{Chrome: chrome("Log in a terminal", ""), Code: "WDJB-MJHT", Client: "valetkey CLI on ada-laptop", Source: "127.0.0.1", Scopes: []string{"read", "decide approvals"}, ExpiresAt: in(9 * time.Minute)})
+			return r.Device(w, dash.DevicePage{Chrome: chrome("Log in a terminal", ""), Code: "WDJB-MJHT", Client: "valetkey CLI on ada-laptop", Source: "127.0.0.1", Scopes: []string{"see what you see", "propose changes that you confirm here with your passkey", "freeze"}, ExpiresAt: in(9 * time.Minute)})
 		}},
 		{"proposal", func(r *dash.Renderer, w io.Writer) error { return r.Proposal(w, proposalPage()) }},
 		{"proposal-done", func(r *dash.Renderer, w io.Writer) error { return r.Proposal(w, proposalDone()) }},

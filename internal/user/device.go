@@ -144,13 +144,17 @@ func (s *Service) waiting(ctx context.Context, typed string, now time.Time) (*De
 	return d, nil
 }
 
-// deviceFormat names the layout of [Device.Digest].
-const deviceFormat = "valetkey/device-login/v1"
+// deviceFormat names the layout of [Service.DeviceDigest].
+const deviceFormat = "valetkey/device-login/v2"
 
-// Digest is what the passkey of who signs to let d in: which login it is, what
-// the page said about the terminal, and in whose name it will act.
-func (d *Device) Digest(who id.User) [32]byte {
-	return digestOf(deviceFormat, string(d.Org), string(d.Hash), d.UserCode, d.Label, d.Source, string(who))
+// DeviceDigest is what the passkey of who signs to let d in: which login it is,
+// what the page said about the terminal and what it may do, and in whose name.
+func (s *Service) DeviceDigest(d *Device, who id.User) [32]byte {
+	may := "propose"
+	if s.TrustCommandLine {
+		may = "change"
+	}
+	return digestOf(deviceFormat, string(d.Org), string(d.Hash), d.UserCode, d.Label, d.Source, string(who), may)
 }
 
 // BeginDeviceApproval asks p's passkey to let a terminal in: seen is the digest
@@ -160,7 +164,7 @@ func (s *Service) BeginDeviceApproval(ctx context.Context, p Principal, code str
 	if err != nil {
 		return nil, secret.Text{}, err
 	}
-	if d.Digest(p.User) != seen {
+	if s.DeviceDigest(d, p.User) != seen {
 		s.refuse(ctx, p, Peer{}, "device", errDeviceStale, now)
 		return nil, secret.Text{}, errDeviceStale
 	}
@@ -175,7 +179,7 @@ func (s *Service) ApproveDevice(ctx context.Context, p Principal, code string, h
 	if err != nil {
 		return err
 	}
-	digest := d.Digest(p.User)
+	digest := s.DeviceDigest(d, p.User)
 	key, err := s.touched(ctx, p, CeremonyDevice, handle, response, digest, now)
 	if err != nil {
 		return err
@@ -197,7 +201,7 @@ func (s *Service) DenyDevice(ctx context.Context, p Principal, code string, now 
 func (s *Service) decideDevice(ctx context.Context, p Principal, seen *Device, to DeviceStatus, verb string, data map[string]string, now time.Time) error {
 	data["label"], data["source"] = seen.Label, seen.Source
 	err := s.Store.Devices().UpdateDevice(ctx, seen.Hash, func(d *Device) ([]audit.Event, error) {
-		if d.Status != DevicePending || !now.Before(d.ExpiresAt) || d.Digest(p.User) != seen.Digest(p.User) {
+		if d.Status != DevicePending || !now.Before(d.ExpiresAt) || s.DeviceDigest(d, p.User) != s.DeviceDigest(seen, p.User) {
 			return nil, ErrDevice
 		}
 		d.Status, d.User = to, p.User

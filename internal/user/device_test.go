@@ -26,7 +26,7 @@ func (w *world) letIn(p user.Principal, k *device, typed string) error {
 	if err != nil {
 		return err
 	}
-	options, handle, err := w.svc.BeginDeviceApproval(w.ctx, p, typed, d.Digest(p.User), w.now)
+	options, handle, err := w.svc.BeginDeviceApproval(w.ctx, p, typed, w.svc.DeviceDigest(d, p.User), w.now)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func TestDeviceRefuses(t *testing.T) {
 	for _, p := range []user.Principal{cli, {}, {Operator: true, Confirm: true, Org: me.Org}} {
 		_, err := w.svc.LookupDevice(w.ctx, p, d.UserCode, w.now)
 		wantReason(t, err, "browser_required")
-		_, _, err = w.svc.BeginDeviceApproval(w.ctx, p, d.UserCode, d.Digest(p.User), w.now)
+		_, _, err = w.svc.BeginDeviceApproval(w.ctx, p, d.UserCode, w.svc.DeviceDigest(d, p.User), w.now)
 		wantReason(t, err, "browser_required")
 		wantReason(t, w.svc.ApproveDevice(w.ctx, p, d.UserCode, secret.Random(32), []byte("{}"), w.now), "browser_required")
 		wantReason(t, w.svc.DenyDevice(w.ctx, p, d.UserCode, w.now), "browser_required")
@@ -71,20 +71,20 @@ func TestDeviceNeedsItsTouch(t *testing.T) {
 	_, graceKey, grace := w.person("Grace", user.Member)
 	code, d := w.device()
 	_, other := w.device()
-	digest := d.Digest(me.User)
+	digest := w.svc.DeviceDigest(d, me.User)
 
 	begin := func(p user.Principal, of *user.Device) ([]byte, secret.Text) {
 		t.Helper()
-		options, handle, err := w.svc.BeginDeviceApproval(w.ctx, p, of.UserCode, of.Digest(p.User), w.now)
+		options, handle, err := w.svc.BeginDeviceApproval(w.ctx, p, of.UserCode, w.svc.DeviceDigest(of, p.User), w.now)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := of.Digest(p.User); challengeOf(t, options) != b64(want[:]) {
+		if want := w.svc.DeviceDigest(of, p.User); challengeOf(t, options) != b64(want[:]) {
 			t.Errorf("challenge %s, want the digest of the login", challengeOf(t, options))
 		}
 		return options, handle
 	}
-	for name, seen := range map[string][32]byte{"nothing": {}, "another login": other.Digest(me.User), "as somebody else": d.Digest(grace.User)} {
+	for name, seen := range map[string][32]byte{"nothing": {}, "another login": w.svc.DeviceDigest(other, me.User), "as somebody else": w.svc.DeviceDigest(d, grace.User)} {
 		_, _, err := w.svc.BeginDeviceApproval(w.ctx, me, d.UserCode, seen, w.now)
 		if wantReason(t, err, "device_stale"); t.Failed() {
 			t.Fatalf("seen: %s", name)
@@ -275,5 +275,25 @@ func TestDeviceRedeemedOnce(t *testing.T) {
 	}
 	if in != 1 {
 		t.Errorf("%d sessions for one login", in)
+	}
+}
+
+// What a terminal could do is part of what is signed: a page that promised less
+// lets none in that may do more.
+func TestDeviceSignsWhatItMayDo(t *testing.T) {
+	w := newWorld(t)
+	me := w.login.Principal
+	_, d := w.device()
+	options, handle, err := w.svc.BeginDeviceApproval(w.ctx, me, d.UserCode, w.svc.DeviceDigest(d, me.User), w.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := w.svc.DeviceDigest(d, me.User)
+	w.svc.TrustCommandLine = true
+	wantReason(t, w.svc.ApproveDevice(w.ctx, me, d.UserCode, handle, w.key.answer(t, options, nil), w.now), "presence_required")
+	_, _, err = w.svc.BeginDeviceApproval(w.ctx, me, d.UserCode, seen, w.now)
+	wantReason(t, err, "device_stale")
+	if err := w.letIn(me, w.key, d.UserCode); err != nil {
+		t.Error(err)
 	}
 }
