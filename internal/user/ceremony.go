@@ -65,9 +65,16 @@ type CeremonyStore interface {
 	Take(ctx context.Context, hash []byte, now time.Time) (*Ceremony, error)
 }
 
-// begin stores c with what the library wants to see again, and returns the
-// options for the browser and the handle to the ceremony.
-func (s *Service) begin(ctx context.Context, c *Ceremony, options any, state *webauthn.SessionData, now time.Time) ([]byte, secret.Text, error) {
+// boundState is the state of a ceremony whose challenge is a digest: what the
+// library wants to see again, and what we drew for the digest.
+type boundState struct {
+	*webauthn.SessionData
+	Nonce []byte `json:"nonce,omitempty"`
+}
+
+// begin stores c with what is to be seen again, and returns the options for the
+// browser and the handle to the ceremony.
+func (s *Service) begin(ctx context.Context, c *Ceremony, options, state any, now time.Time) ([]byte, secret.Text, error) {
 	out, err := json.Marshal(options)
 	if err != nil {
 		return nil, secret.Text{}, fmt.Errorf("encode passkey options: %w", err)

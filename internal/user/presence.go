@@ -66,8 +66,8 @@ func (s *Service) FinishStepUp(ctx context.Context, p Principal, handle secret.T
 }
 
 // finishTouch checks the answer to a ceremony that binds, uses its passkey, and
-// returns whose it was with the JSON of the [Evidence]. what is for the log.
-func (s *Service) finishTouch(ctx context.Context, p Principal, kind CeremonyKind, what string, handle secret.Text, response []byte, now time.Time) (*Passkey, []byte, error) {
+// returns it with the JSON of the [Evidence]. what is for the log.
+func (s *Service) finishTouch(ctx context.Context, p Principal, kind CeremonyKind, what string, handle secret.Text, response []byte, now time.Time) (*presence, []byte, error) {
 	got, err := s.finishPresence(ctx, p, kind, handle, response, now)
 	if err != nil {
 		return nil, nil, err
@@ -85,21 +85,30 @@ func (s *Service) finishTouch(ctx context.Context, p Principal, kind CeremonyKin
 	if err := s.finishUse(ctx, p, got, e, now); err != nil {
 		return nil, nil, err
 	}
-	return got.key, evidence, nil
+	return got, evidence, nil
 }
 
 // touched is [Service.finishTouch] for a thing of this package: the answer must
 // be over digest, which is made of what is stored now.
 func (s *Service) touched(ctx context.Context, p Principal, kind CeremonyKind, handle secret.Text, response []byte, digest [32]byte, now time.Time) (*Passkey, error) {
-	key, evidence, err := s.finishTouch(ctx, p, kind, string(kind), handle, response, now)
+	got, err := s.touchedOnce(ctx, p, kind, handle, response, func([]byte) [32]byte { return digest }, now)
 	if err != nil {
 		return nil, err
 	}
-	if err := CheckEvidence(ctx, s.Store.Passkeys(), s.Org, p.User, evidence, digest); err != nil {
+	return got.key, nil
+}
+
+// touchedOnce is touched where the digest has the nonce of its ceremony in it.
+func (s *Service) touchedOnce(ctx context.Context, p Principal, kind CeremonyKind, handle secret.Text, response []byte, digest func(nonce []byte) [32]byte, now time.Time) (*presence, error) {
+	got, evidence, err := s.finishTouch(ctx, p, kind, string(kind), handle, response, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckEvidence(ctx, s.Store.Passkeys(), s.Org, p.User, evidence, digest(got.nonce)); err != nil {
 		s.refuse(ctx, p, Peer{}, "presence", err, now)
 		return nil, err
 	}
-	return key, nil
+	return got, nil
 }
 
 // BeginConfirm asks p's passkey for presence, before a change to who may get
@@ -138,6 +147,12 @@ func (s *Service) FinishConfirm(ctx context.Context, p Principal, handle secret.
 }
 
 func (s *Service) beginPresence(ctx context.Context, p Principal, kind CeremonyKind, challenge []byte, now time.Time) ([]byte, secret.Text, error) {
+	return s.beginBound(ctx, p, kind, challenge, nil, now)
+}
+
+// beginBound is beginPresence that keeps a nonce, which is in the challenge, for
+// when the answer comes.
+func (s *Service) beginBound(ctx context.Context, p Principal, kind CeremonyKind, challenge, nonce []byte, now time.Time) ([]byte, secret.Text, error) {
 	if err := s.WebAuthn.Available(); err != nil {
 		return nil, secret.Text{}, err
 	}
@@ -172,7 +187,7 @@ func (s *Service) beginPresence(ctx context.Context, p Principal, kind CeremonyK
 	if err != nil {
 		return nil, secret.Text{}, fmt.Errorf("begin %s: %w", kind, err)
 	}
-	return s.begin(ctx, &Ceremony{Kind: kind, User: u.ID, Session: p.Session}, options, state, now)
+	return s.begin(ctx, &Ceremony{Kind: kind, User: u.ID, Session: p.Session}, options, boundState{state, nonce}, now)
 }
 
 // settled are those of a person's passkeys that may decide what is critical:
@@ -196,6 +211,7 @@ type presence struct {
 	cred      *webauthn.Credential
 	parsed    *protocol.ParsedCredentialAssertionData
 	challenge []byte
+	nonce     []byte // of its ceremony, or none
 }
 
 func (s *Service) finishPresence(ctx context.Context, p Principal, kind CeremonyKind, handle secret.Text, response []byte, now time.Time) (*presence, error) {
@@ -214,6 +230,10 @@ func (s *Service) finishPresence(ctx context.Context, p Principal, kind Ceremony
 		s.refuse(ctx, p, Peer{}, "presence", err, now)
 		return nil, err
 	}
+	var kept boundState
+	if err := json.Unmarshal(c.State, &kept); err != nil {
+		return nil, fmt.Errorf("decode ceremony: %w", err)
+	}
 	got, err := s.verifyPresence(ctx, u, state, response)
 	if err != nil {
 		if errors.Is(err, errPresence) {
@@ -222,6 +242,7 @@ func (s *Service) finishPresence(ctx context.Context, p Principal, kind Ceremony
 		s.refuse(ctx, p, Peer{}, "presence", err, now)
 		return nil, err
 	}
+	got.nonce = kept.Nonce
 	return got, nil
 }
 

@@ -2,6 +2,7 @@ package user
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"slices"
 	"time"
@@ -26,11 +27,13 @@ func (s *Service) Keys(ctx context.Context, p Principal) ([]*Passkey, error) {
 }
 
 // removalFormat names the layout of [Passkey.Removal].
-const removalFormat = "valetkey/passkey-removal/v1"
+const removalFormat = "valetkey/passkey-removal/v2"
 
-// Removal is what a passkey of k's person signs to remove k.
-func (k *Passkey) Removal() [32]byte {
-	return digestOf(removalFormat, string(k.Org), string(k.User), string(k.ID), string(k.CredentialID))
+// Removal is what a passkey of k's person signs to remove k, once: a passkey
+// that is synced counts no signatures, so an answer that somebody kept would
+// serve again without the nonce.
+func (k *Passkey) Removal(nonce []byte) [32]byte {
+	return digestOf(removalFormat, string(k.Org), string(k.User), string(k.ID), string(k.CredentialID), string(nonce))
 }
 
 // remove says which of a person's passkeys goes, if it may.
@@ -63,8 +66,10 @@ func (s *Service) BeginRemoval(ctx context.Context, p Principal, which id.Passke
 		s.refuse(ctx, p, Peer{}, "passkey", err, now)
 		return nil, secret.Text{}, err
 	}
-	digest := k.Removal()
-	return s.beginPresence(ctx, p, CeremonyRemove, digest[:], now)
+	nonce := make([]byte, 32)
+	rand.Read(nonce)
+	digest := k.Removal(nonce)
+	return s.beginBound(ctx, p, CeremonyRemove, digest[:], nonce, now)
 }
 
 // FinishRemoval checks the answer and removes the passkey. The sessions that it
@@ -75,18 +80,18 @@ func (s *Service) FinishRemoval(ctx context.Context, p Principal, which id.Passk
 		s.refuse(ctx, p, Peer{}, "passkey", err, now)
 		return err
 	}
-	digest := k.Removal()
-	by, err := s.touched(ctx, p, CeremonyRemove, handle, response, digest, now)
+	got, err := s.touchedOnce(ctx, p, CeremonyRemove, handle, response, k.Removal, now)
 	if err != nil {
 		return err
 	}
+	digest := k.Removal(got.nonce)
 	err = s.Store.Passkeys().RemovePasskey(ctx, s.Org, p.User, which, now, func(all []*Passkey) ([]audit.Event, error) {
 		k, err := remove(all, which, now)
 		if err != nil {
 			return nil, err
 		}
 		return []audit.Event{p.Event("passkey.removed", string(k.ID), k.User, now, map[string]string{
-			"name": k.Name, "passkey": string(by.ID), "digest": hex.EncodeToString(digest[:]),
+			"name": k.Name, "passkey": string(got.key.ID), "digest": hex.EncodeToString(digest[:]), "nonce": hex.EncodeToString(got.nonce),
 		})}, nil
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/user"
 	"github.com/valetkey/valetkey/secret"
@@ -251,5 +252,44 @@ func TestLogins(t *testing.T) {
 	// What has run out is not among them.
 	if got, err := w.svc.Logins(w.ctx, w.fresh(), w.owner.ID, w.now.Add(user.Browser.Lifetime())); err != nil || len(got) != 0 {
 		t.Errorf("%d expired ones, %v", len(got), err)
+	}
+}
+
+// A touch for a removal is for the one that asked for it. A synced passkey
+// counts nothing, so nothing but the challenge tells an old touch from a new.
+func TestRemovalTouchIsForOnce(t *testing.T) {
+	w := newWorld(t)
+	zero := func(a *answer) { a.count = 0 }
+	me := w.login.Principal
+	which := w.keyOf(w.add(me))
+	begin := func() ([]byte, secret.Text) {
+		t.Helper()
+		options, handle, err := w.svc.BeginRemoval(w.ctx, me, which, w.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return options, handle
+	}
+	options, _ := begin()
+	captured := w.key.answer(t, options, zero) // and never sent
+	w.now = w.now.Add(20 * time.Hour)
+	again, handle := begin()
+	if challengeOf(t, options) == challengeOf(t, again) {
+		t.Error("two removals have one challenge")
+	}
+	wantReason(t, w.svc.FinishRemoval(w.ctx, me, which, handle, captured, w.now), "passkey_refused")
+
+	options, handle = begin()
+	if err := w.svc.FinishRemoval(w.ctx, me, which, handle, w.key.answer(t, options, zero), w.now); err != nil {
+		t.Fatal(err)
+	}
+	// The log has what the digest is made of.
+	events, err := w.db.Log().Events(w.ctx, 0, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(events, func(e audit.Event) bool { return e.Verb == "passkey.removed" })
+	if i < 0 || len(events[i].Data["nonce"]) != 64 || len(events[i].Data["digest"]) != 64 {
+		t.Errorf("the removal in the log: %d of %d", i, len(events))
 	}
 }
