@@ -14,6 +14,7 @@ import (
 
 	"github.com/valetkey/valetkey/api"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/jwt"
 	"github.com/valetkey/valetkey/internal/jwt/jwttest"
 	"github.com/valetkey/valetkey/internal/user"
@@ -106,15 +107,20 @@ func TestDevice(t *testing.T) {
 	}
 }
 
-// letIn approves a login in Ada's name, as far as the store is concerned: she
-// has no passkey to touch.
+// letIn approves a login in Ada's name, as far as the store is concerned: with
+// a passkey that nobody can touch.
 func (w *world) letIn(d api.DeviceResponse) {
 	w.t.Helper()
 	h := secret.New(d.DeviceCode).Hash()
-	p := w.browser(w.ada)
+	p, now := w.browser(w.ada), time.Now()
+	k := &user.Passkey{Org: p.Org, ID: id.NewPasskey(), User: p.User, Name: "untouched", Credential: []byte("{}"), CreatedAt: now, Version: 1}
+	k.CredentialID = []byte(k.ID)
+	if err := w.db.Users().Passkeys().Enrol(w.ctx, k, nil, now, nil); err != nil {
+		w.t.Fatal(err)
+	}
 	err := w.db.Users().Devices().UpdateDevice(w.ctx, h[:], func(v *user.Device) ([]audit.Event, error) {
-		v.Status, v.User = user.DeviceApproved, p.User
-		return []audit.Event{p.Event("device.approved", string(p.Session), p.User, time.Now(), nil)}, nil
+		v.Status, v.User, v.Passkey = user.DeviceApproved, p.User, k.ID
+		return []audit.Event{p.Event("device.approved", string(p.Session), p.User, now, nil)}, nil
 	})
 	if err != nil {
 		w.t.Fatal(err)

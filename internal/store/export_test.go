@@ -97,3 +97,15 @@ func (db *DB) Queued() int { return len(db.queue) }
 
 // Busy reports whether the writer's connection is in use.
 func (db *DB) Busy() bool { return db.writer.Stats().InUse > 0 }
+
+// Reads are statements that have to be answered from the index named: they run
+// at each login, or on the one connection that writes.
+func Reads() map[string]string {
+	return map[string]string{
+		sessions.selectQ + openSessionsQ:                        "sessions_user",
+		devices.selectQ + approvedDevicesQ:                      "devices_user",
+		passkeys.selectQ + passkeysOfQ:                          "passkeys_user",
+		revivedPasskeysQ + " and p.credential_id = $1":          "audit_events_passkey_removed",
+		revivedPasskeysQ + " and p.org = $1 and p.user_id = $2": "audit_events_passkey_removed",
+	}
+}

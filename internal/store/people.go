@@ -60,8 +60,8 @@ var sessions = newTable("sessions", "org id", true, func(s *user.Session) []fiel
 var devices = newTable("devices", "hash", true, func(d *user.Device) []field {
 	return []field{
 		text("org", &d.Org), blob("hash", &d.Hash), text("user_code", &d.UserCode), text("label", &d.Label), text("source", &d.Source),
-		text("status", &d.Status), text("user_id", &d.User), moment("created_at", &d.CreatedAt), moment("expires_at", &d.ExpiresAt),
-		moment("polled_at", &d.PolledAt), integer("version", &d.Version),
+		text("status", &d.Status), text("user_id", &d.User), text("passkey", &d.Passkey), moment("created_at", &d.CreatedAt),
+		moment("expires_at", &d.ExpiresAt), moment("polled_at", &d.PolledAt), integer("version", &d.Version),
 	}
 })
 
@@ -120,9 +120,13 @@ func (s *Users) UpdateUser(ctx context.Context, org id.Org, u id.User, c user.Ch
 }
 
 // lockOut ends what a person may come back in with: a suspension that is
-// lifted brings back no login and no enrolment link.
+// lifted brings back no login, no terminal that waits for one, and no enrolment
+// link.
 func (tx *Tx) lockOut(org id.Org, u id.User, at time.Time) error {
-	if err := tx.closeSessions(at, "where org = $1 and user_id = $2 and revoked_at = 0 order by id", string(org), string(u)); err != nil {
+	if err := tx.closeSessions(org, u, at, func(*user.Session) bool { return true }); err != nil {
+		return err
+	}
+	if err := tx.denyDevices(org, u, func(*user.Device) bool { return true }); err != nil {
 		return err
 	}
 	unused, err := links.many(tx.ctx, tx.db, tx, "where org = $1 and user_id = $2 and used_at = 0 order by created_at", string(org), string(u))
@@ -186,12 +190,32 @@ func (s *Passkeys) Enrol(ctx context.Context, p *user.Passkey, link []byte, now 
 // ByCredential finds a passkey by the authenticator's id for it.
 func (s *Passkeys) ByCredential(ctx context.Context, credentialID []byte) (*user.Passkey, error) {
 	p, err := passkeys.one(ctx, s.db, s.db.reader, "where credential_id = $1", credentialID)
-	return p, named(err, user.ErrPasskey)
+	if err != nil {
+		return nil, named(err, user.ErrPasskey)
+	}
+	left, err := withoutRemoved(ctx, s.db, s.db.reader, []*user.Passkey{p}, " and p.credential_id = $1", credentialID)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(left) == 0:
+		return nil, user.ErrPasskey
+	}
+	return p, nil
 }
 
 // OfUser lists a person's passkeys, oldest first.
 func (s *Passkeys) OfUser(ctx context.Context, org id.Org, u id.User) ([]*user.Passkey, error) {
-	return passkeys.many(ctx, s.db, s.db.reader, "where org = $1 and user_id = $2 order by id", string(org), string(u))
+	return passkeysOf(ctx, s.db, s.db.reader, org, u)
+}
+
+const passkeysOfQ = "where org = $1 and user_id = $2 order by created_at, id"
+
+func passkeysOf(ctx context.Context, db *DB, q queries, org id.Org, u id.User) ([]*user.Passkey, error) {
+	ps, err := passkeys.many(ctx, db, q, passkeysOfQ, string(org), string(u))
+	if err != nil {
+		return nil, err
+	}
+	return withoutRemoved(ctx, db, q, ps, " and p.org = $1 and p.user_id = $2", string(org), string(u))
 }
 
 // UpdatePasskey changes a passkey.
@@ -203,13 +227,11 @@ func (s *Passkeys) UpdatePasskey(ctx context.Context, org id.Org, p id.Passkey, 
 
 const deletePasskeyQ = `delete from passkeys where org = $1 and id = $2 and user_id = $3`
 
-// RemovePasskey removes a passkey and ends the sessions that it opened.
-func (s *Passkeys) RemovePasskey(ctx context.Context, org id.Org, u id.User, p id.Passkey, now time.Time, c func([]*user.Passkey) ([]audit.Event, error)) error {
+// RemovePasskey removes a passkey and ends what it let in.
+func (s *Passkeys) RemovePasskey(ctx context.Context, org id.Org, u id.User, p id.Passkey, now time.Time, c func([]*user.Passkey) ([]audit.Event, error), ends func(*user.Session) bool) error {
 	return s.db.write(ctx, func(tx *Tx) error {
 		tx.moveAuthority()
-		all := func() ([]*user.Passkey, error) {
-			return passkeys.many(tx.ctx, tx.db, tx, "where org = $1 and user_id = $2 order by id", string(org), string(u))
-		}
+		all := func() ([]*user.Passkey, error) { return passkeysOf(tx.ctx, tx.db, tx, org, u) }
 		before, err := all()
 		if err != nil {
 			return err
@@ -239,23 +261,11 @@ func (s *Passkeys) RemovePasskey(ctx context.Context, org id.Org, u id.User, p i
 			}
 			return nil
 		})
-		return tx.closeSessions(now, "where org = $1 and user_id = $2 and passkey = $3 and revoked_at = 0 order by id", string(org), string(u), string(p))
-	})
-}
-
-// closeSessions ends the sessions that where selects.
-func (tx *Tx) closeSessions(at time.Time, where string, args ...any) error {
-	open, err := sessions.many(tx.ctx, tx.db, tx, where, args...)
-	if err != nil {
-		return err
-	}
-	for _, s := range open {
-		s.RevokedAt = at
-		if err := sessions.update(tx, s); err != nil {
+		if err := tx.closeSessions(org, u, now, ends); err != nil {
 			return err
 		}
-	}
-	return nil
+		return tx.denyDevices(org, u, func(d *user.Device) bool { return d.Passkey == p })
+	})
 }
 
 // Any reports whether anybody has a passkey.
@@ -270,6 +280,9 @@ type Sessions struct{ db *DB }
 // CreateSession stores a login.
 func (s *Sessions) CreateSession(ctx context.Context, v *user.Session, events []audit.Event) error {
 	return s.db.write(ctx, func(tx *Tx) error {
+		if err := tx.stillIn(v.Org, v.User, v.PasskeyRef); err != nil {
+			return err
+		}
 		tx.Emit(events...)
 		return sessions.insert(tx, v)
 	})
@@ -334,7 +347,14 @@ func (s *Devices) ByHash(ctx context.Context, hash []byte) (*user.Device, error)
 // UpdateDevice changes a device.
 func (s *Devices) UpdateDevice(ctx context.Context, hash []byte, c user.Change[user.Device]) error {
 	return s.db.write(ctx, func(tx *Tx) error {
-		return named(modify(tx, devices, c, "where hash = $1", hash), user.ErrDevice)
+		return named(modify(tx, devices, func(d *user.Device) ([]audit.Event, error) {
+			was := d.Status
+			events, err := c(d)
+			if err == nil && d.Status == user.DeviceApproved && was != d.Status {
+				err = tx.stillIn(d.Org, d.User, d.Passkey)
+			}
+			return events, err
+		}, "where hash = $1", hash), user.ErrDevice)
 	})
 }
 
@@ -343,6 +363,9 @@ func (s *Devices) Redeem(ctx context.Context, hash []byte, c user.Change[user.De
 	return s.db.write(ctx, func(tx *Tx) error {
 		if err := modify(tx, devices, c, "where hash = $1", hash); err != nil {
 			return named(err, user.ErrDevice)
+		}
+		if err := tx.stillIn(v.Org, v.User, v.PasskeyRef); err != nil {
+			return err
 		}
 		tx.Emit(events...)
 		return sessions.insert(tx, v)

@@ -97,7 +97,7 @@ func TestMigrationsAgree(t *testing.T) {
 		},
 		"indexes": {
 			`select name, lower(substr(sql, instr(sql, ' on '))) || case when sql like 'create unique%' then ' unique' else '' end from sqlite_master where type = 'index' and sql is not null and tbl_name not like 'goose%'`,
-			`select indexname, replace(replace(replace(substr(indexdef, position(' ON ' in indexdef)), ' ON public.', ' on '), 'USING btree ', ''), '"', '') || case when indexdef like 'CREATE UNIQUE%' then ' unique' else '' end
+			`select indexname, replace(replace(replace(replace(replace(substr(indexdef, position(' ON ' in indexdef)), ' ON public.', ' on '), 'USING btree ', ''), '"', ''), ' WHERE ', ' where '), '::text', '') || case when indexdef like 'CREATE UNIQUE%' then ' unique' else '' end
 			 from pg_indexes where schemaname = 'public' and indexname not like '%\_pkey' and tablename not like 'goose%'`,
 		},
 	} {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/valetkey/valetkey/internal/agent"
 	"github.com/valetkey/valetkey/internal/grant"
+	"github.com/valetkey/valetkey/internal/user"
 )
 
 // A row's MAC shows that we wrote it, not that it is the last we wrote: whoever
@@ -25,15 +27,24 @@ const (
 	// An agent may be resumed, so the last word counts.
 	revivedAgentsQ = `select a.id, 0 from agents a where a.org = $1 and a.status = 'active' and
 		(select e.verb from audit_events e where e.object = a.id and e.verb in ('agent.suspended', 'agent.resumed') order by e.seq desc limit 1) = 'agent.suspended'`
+	// A passkey that was removed has no row, so any that is there was put back.
+	// Each use of one is an event about it: an index of its own spares a login
+	// from reading them all.
+	revivedPasskeysQ = `select p.id, e.at from passkeys p join audit_events e on e.object = p.id and e.verb = 'passkey.removed' where 1 = 1`
 )
 
 // revived runs one of the queries above, narrowed by more, and returns when each
 // of the rows had ended.
 func (db *DB) revived(ctx context.Context, table, text, more string, args ...any) (map[string]time.Time, error) {
+	return db.revivedIn(ctx, db.reader, table, text, more, args...)
+}
+
+// revivedIn is revived as q sees it.
+func (db *DB) revivedIn(ctx context.Context, q queries, table, text, more string, args ...any) (map[string]time.Time, error) {
 	if !findable(args) {
 		return nil, nil
 	}
-	rows, err := db.reader.QueryContext(ctx, text+more, args...)
+	rows, err := q.QueryContext(ctx, text+more, args...)
 	if err != nil {
 		return nil, fmt.Errorf("compare %s with the log: %w", table, err)
 	}
@@ -87,4 +98,19 @@ func asSuspended(ctx context.Context, db *DB, as []*agent.Agent, more string, ar
 		}
 	}
 	return as, err
+}
+
+// withoutRemoved leaves out the passkeys that the log says were removed.
+func withoutRemoved(ctx context.Context, db *DB, q queries, ps []*user.Passkey, more string, args ...any) ([]*user.Passkey, error) {
+	if len(ps) == 0 {
+		return nil, nil
+	}
+	ended, err := db.revivedIn(ctx, q, "passkeys", revivedPasskeysQ, more, args...)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(ps, func(p *user.Passkey) bool {
+		_, gone := ended[string(p.ID)]
+		return gone
+	}), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 
@@ -184,7 +185,7 @@ func (s *Service) ApproveDevice(ctx context.Context, p Principal, code string, h
 	if err != nil {
 		return err
 	}
-	return s.decideDevice(ctx, p, d, DeviceApproved, "device.approved", map[string]string{
+	return s.decideDevice(ctx, p, d, DeviceApproved, key.ID, "device.approved", map[string]string{
 		"passkey": string(key.ID), "digest": hex.EncodeToString(digest[:]),
 	}, now)
 }
@@ -195,19 +196,19 @@ func (s *Service) DenyDevice(ctx context.Context, p Principal, code string, now 
 	if err != nil {
 		return err
 	}
-	return s.decideDevice(ctx, p, d, DeviceDenied, "device.denied", map[string]string{}, now)
+	return s.decideDevice(ctx, p, d, DeviceDenied, "", "device.denied", map[string]string{}, now)
 }
 
-func (s *Service) decideDevice(ctx context.Context, p Principal, seen *Device, to DeviceStatus, verb string, data map[string]string, now time.Time) error {
+func (s *Service) decideDevice(ctx context.Context, p Principal, seen *Device, to DeviceStatus, by id.Passkey, verb string, data map[string]string, now time.Time) error {
 	data["label"], data["source"] = seen.Label, seen.Source
 	err := s.Store.Devices().UpdateDevice(ctx, seen.Hash, func(d *Device) ([]audit.Event, error) {
 		if d.Status != DevicePending || !now.Before(d.ExpiresAt) || s.DeviceDigest(d, p.User) != s.DeviceDigest(seen, p.User) {
 			return nil, ErrDevice
 		}
-		d.Status, d.User = to, p.User
+		d.Status, d.User, d.Passkey = to, p.User, by
 		return []audit.Event{p.Event(verb, string(p.Session), p.User, now, data)}, nil
 	})
-	if err != nil { // somebody was faster
+	if err != nil { // somebody was faster, or removed the passkey
 		s.refuse(ctx, p, Peer{}, "device", err, now)
 	}
 	return err
@@ -250,8 +251,9 @@ func (s *Service) PollDevice(ctx context.Context, code secret.Text, now time.Tim
 	return nil, ErrExpired
 }
 
-// redeem opens the session of an approved device. AuthAt stays zero: nobody
-// proved presence in this session, and it never counts as fresh.
+// redeem opens the session of an approved device, which lasts no longer than
+// the passkey that approved it. AuthAt stays zero: nobody proved presence in
+// this session, and it never counts as fresh.
 func (s *Service) redeem(ctx context.Context, d *Device, now time.Time) (*Login, error) {
 	u, err := s.Store.User(ctx, s.Org, d.User)
 	if err != nil {
@@ -260,13 +262,22 @@ func (s *Service) redeem(ctx context.Context, d *Device, now time.Time) (*Login,
 	if u.Status != Active {
 		return nil, ErrDenied.Because(ErrSuspended)
 	}
+	keys, err := s.Store.Passkeys().OfUser(ctx, s.Org, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(keys, func(k *Passkey) bool { return k.ID == d.Passkey }) {
+		return nil, ErrDenied.Because(ErrPasskey)
+	}
 	text, hash := newBearer()
 	v := &Session{
-		Org: s.Org, ID: id.NewSession(), Hash: hash, User: u.ID, Kind: CLI, Label: d.Label,
+		Org: s.Org, ID: id.NewSession(), Hash: hash, User: u.ID, Kind: CLI, Label: d.Label, PasskeyRef: d.Passkey,
 		CreatedAt: now, SeenAt: now, ExpiresAt: now.Add(CLI.Lifetime()), Version: 1,
 	}
 	p := principal(v, u)
-	opened := p.Event("session.opened", string(v.ID), u.ID, now, map[string]string{"kind": string(v.Kind), "label": v.Label, "source": d.Source})
+	opened := p.Event("session.opened", string(v.ID), u.ID, now, map[string]string{
+		"kind": string(v.Kind), "passkey": string(v.PasskeyRef), "label": v.Label, "source": d.Source,
+	})
 	err = s.Store.Devices().Redeem(ctx, d.Hash, func(d *Device) ([]audit.Event, error) {
 		if d.Status != DeviceApproved || !now.Before(d.ExpiresAt) {
 			return nil, ErrExpired
@@ -274,6 +285,9 @@ func (s *Service) redeem(ctx context.Context, d *Device, now time.Time) (*Login,
 		d.Status = DeviceUsed
 		return nil, nil
 	}, v, []audit.Event{opened})
+	if overtaken(err) {
+		return nil, ErrDenied.Because(err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -72,8 +72,26 @@ func (s *Service) BeginRemoval(ctx context.Context, p Principal, which id.Passke
 	return s.beginBound(ctx, p, CeremonyRemove, digest[:], nonce, now)
 }
 
-// FinishRemoval checks the answer and removes the passkey. The sessions that it
-// opened or last confirmed end with it, p's own among them.
+// endsWith says whether v ends when the passkey of its person is removed, from
+// the session in and by a touch of the passkey by.
+//
+// A terminal goes with the passkey that let it in, and one of which that is not
+// known goes too. Of browsers only the last touch is kept, so none is trusted
+// to have nothing of the passkey in it, but for the one in which the person sits
+// and touches another.
+func (v *Session) endsWith(gone id.Passkey, in id.Session, by id.Passkey) bool {
+	switch {
+	case v.ID == in:
+		return v.PasskeyRef == gone || by == gone
+	case v.Kind == CLI:
+		return v.PasskeyRef == gone || v.PasskeyRef == ""
+	}
+	return true
+}
+
+// FinishRemoval checks the answer and removes the passkey. With it go the
+// terminals that it let in or approved, and p's sessions in browsers, but for
+// this one if another passkey answered in it last.
 func (s *Service) FinishRemoval(ctx context.Context, p Principal, which id.Passkey, handle secret.Text, response []byte, now time.Time) error {
 	k, err := s.removable(ctx, p, which, now)
 	if err != nil {
@@ -93,7 +111,7 @@ func (s *Service) FinishRemoval(ctx context.Context, p Principal, which id.Passk
 		return []audit.Event{p.Event("passkey.removed", string(k.ID), k.User, now, map[string]string{
 			"name": k.Name, "passkey": string(got.key.ID), "digest": hex.EncodeToString(digest[:]), "nonce": hex.EncodeToString(got.nonce),
 		})}, nil
-	})
+	}, func(v *Session) bool { return v.endsWith(which, p.Session, got.key.ID) })
 	if err != nil {
 		s.refuse(ctx, p, Peer{}, "passkey", err, now)
 	}

@@ -2,6 +2,7 @@ package user
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -33,11 +34,19 @@ func (s *Service) open(ctx context.Context, u *User, k *Passkey, peer Peer, now 
 	e := p.Event("session.opened", string(v.ID), u.ID, now, map[string]string{
 		"kind": string(v.Kind), "passkey": string(k.ID), "label": v.Label, "source": peer.source(),
 	})
-	if err := s.Store.Sessions().CreateSession(ctx, v, []audit.Event{e}); err != nil {
+	err := s.Store.Sessions().CreateSession(ctx, v, []audit.Event{e})
+	if overtaken(err) {
+		return nil, ErrRefused.Because(err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return &Login{Bearer: text, Session: v, Principal: p}, nil
 }
+
+// overtaken says that a session was not opened because the passkey that opens it
+// was removed, or its person suspended, since it answered.
+func overtaken(err error) bool { return errors.Is(err, ErrPasskey) || errors.Is(err, ErrSuspended) }
 
 func principal(v *Session, u *User) Principal {
 	return Principal{Org: v.Org, User: u.ID, Name: u.Name, Role: u.Role, Session: v.ID, Kind: v.Kind, Label: v.Label, AuthAt: v.AuthAt}

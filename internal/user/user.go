@@ -9,7 +9,8 @@
 // Invariants: a terminal is let in, and a passkey removed, by a touch whose
 // challenge is the digest of just that; a passkey that is younger than a day
 // gives no such touch, unless it is its person's oldest; nobody's last passkey
-// can be removed.
+// can be removed. Whom a passkey let in goes with it, and whatever was open to a
+// person when they were suspended stays closed when they come back.
 package user
 
 import (
@@ -96,7 +97,7 @@ type Session struct {
 	SeenAt     time.Time
 	ExpiresAt  time.Time // absolute
 	RevokedAt  time.Time
-	PasskeyRef id.Passkey // the passkey that opened it
+	PasskeyRef id.Passkey // the passkey that last answered in it, or, of a terminal, for it
 	Version    int64
 }
 
@@ -155,7 +156,8 @@ type Device struct {
 	Label     string // what asks: host name and command
 	Source    string // from which address
 	Status    DeviceStatus
-	User      id.User // who approved
+	User      id.User    // who approved
+	Passkey   id.Passkey // with which touch
 	CreatedAt time.Time
 	ExpiresAt time.Time
 	PolledAt  time.Time
@@ -263,6 +265,9 @@ type Store interface {
 	CreateUser(ctx context.Context, u *User, link *Link, events []audit.Event) error
 	User(ctx context.Context, org id.Org, u id.User) (*User, error)
 	Users(ctx context.Context, org id.Org) ([]*User, error)
+	// UpdateUser changes a person. A suspension ends their sessions, and voids
+	// their unused links and the terminals that they let in and that did not come
+	// for their session yet.
 	UpdateUser(ctx context.Context, org id.Org, u id.User, change Change[User]) error
 	Passkeys() PasskeyStore
 	Sessions() SessionStore
@@ -280,17 +285,20 @@ type PasskeyStore interface {
 	ByCredential(ctx context.Context, credentialID []byte) (*Passkey, error)
 	OfUser(ctx context.Context, org id.Org, u id.User) ([]*Passkey, error)
 	UpdatePasskey(ctx context.Context, org id.Org, p id.Passkey, change Change[Passkey]) error
-	// RemovePasskey removes a passkey of u and ends the sessions that it opened
-	// or last confirmed. change sees all of u's passkeys as they are in that
-	// moment, oldest first, and may refuse; it fails with [ErrPasskey] when there
-	// is no such passkey.
-	RemovePasskey(ctx context.Context, org id.Org, u id.User, p id.Passkey, now time.Time, change func([]*Passkey) ([]audit.Event, error)) error
+	// RemovePasskey removes a passkey of u, ends those of u's sessions that ends
+	// says, and denies the terminals that the passkey approved. change sees all of
+	// u's passkeys as they are in that moment, oldest first, and may refuse; it
+	// fails with [ErrPasskey] when there is no such passkey. A passkey that was
+	// removed is never found again, whatever the database says.
+	RemovePasskey(ctx context.Context, org id.Org, u id.User, p id.Passkey, now time.Time, change func([]*Passkey) ([]audit.Event, error), ends func(*Session) bool) error
 	// Any reports whether anybody has a passkey yet.
 	Any(ctx context.Context, org id.Org) (bool, error)
 }
 
 // SessionStore keeps logins.
 type SessionStore interface {
+	// CreateSession fails with [ErrPasskey] or [ErrSuspended] when the passkey
+	// that opens it was removed meanwhile, or its person suspended.
 	CreateSession(ctx context.Context, s *Session, events []audit.Event) error
 	ByHash(ctx context.Context, hash []byte) (*Session, *User, error)
 	// OfUser lists the sessions of u that were not ended, newest first.
@@ -305,8 +313,10 @@ type DeviceStore interface {
 	CreateDevice(ctx context.Context, d *Device, events []audit.Event) error
 	ByCode(ctx context.Context, userCode string) (*Device, error)
 	ByHash(ctx context.Context, hash []byte) (*Device, error)
-	// UpdateDevice changes the device with this hash of its device code.
+	// UpdateDevice changes the device with this hash of its device code. Approving
+	// it fails as CreateSession does.
 	UpdateDevice(ctx context.Context, hash []byte, change Change[Device]) error
-	// Redeem changes a device and opens the session that it earned.
+	// Redeem changes a device and opens the session that it earned; it fails as
+	// CreateSession does.
 	Redeem(ctx context.Context, hash []byte, change Change[Device], s *Session, events []audit.Event) error
 }

@@ -157,11 +157,17 @@ func (w *World) Person(name string) user.Principal {
 }
 
 // LetIn approves the login of a terminal in p's name, as far as the store is
-// concerned: people here have no passkeys to touch.
+// concerned: with a passkey of p that nobody can touch.
 func (w *World) LetIn(p user.Principal, d *user.Device) {
 	w.t.Helper()
-	err := w.App.DB.Users().Devices().UpdateDevice(w.t.Context(), d.Hash, func(v *user.Device) ([]audit.Event, error) {
-		v.Status, v.User = user.DeviceApproved, p.User
+	now, people := time.Now(), w.App.DB.Users()
+	k := &user.Passkey{Org: p.Org, ID: id.NewPasskey(), User: p.User, Name: "untouched", Credential: []byte("{}"), CreatedAt: now, Version: 1}
+	k.CredentialID = []byte(k.ID)
+	if err := people.Passkeys().Enrol(w.t.Context(), k, nil, now, []audit.Event{p.Event("passkey.added", string(k.ID), p.User, now, nil)}); err != nil {
+		w.t.Fatal(err)
+	}
+	err := people.Devices().UpdateDevice(w.t.Context(), d.Hash, func(v *user.Device) ([]audit.Event, error) {
+		v.Status, v.User, v.Passkey = user.DeviceApproved, p.User, k.ID
 		return []audit.Event{p.Event("device.approved", string(p.Session), p.User, time.Now(), map[string]string{"label": v.Label, "source": v.Source})}, nil
 	})
 	if err != nil {

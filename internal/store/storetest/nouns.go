@@ -198,26 +198,75 @@ func testPeople(t *testing.T, d Database) {
 	// A passkey goes when its change lets it, and takes its own sessions along.
 	removal := errors.New("not this one")
 	whatever := func([]*user.Passkey) ([]audit.Event, error) { return nil, nil }
+	its := func(s *user.Session) bool { return s.PasskeyRef == w.passkey.ID }
 	refused(t, "a removal whose change refuses", keys.RemovePasskey(ctx, org, w.user.ID, w.passkey.ID, now, func(all []*user.Passkey) ([]audit.Event, error) {
 		same(t, all, []*user.Passkey{w.passkey}, nil)
 		return nil, removal
-	}), removal)
-	refused(t, "an unknown passkey", keys.RemovePasskey(ctx, org, w.user.ID, again.ID, now, whatever), user.ErrPasskey)
-	refused(t, "somebody else's passkey", keys.RemovePasskey(ctx, org, stranger.User, w.passkey.ID, now, whatever), user.ErrPasskey)
-	refused(t, "a passkey through another org", keys.RemovePasskey(ctx, "org_other", w.user.ID, w.passkey.ID, now, whatever), user.ErrPasskey)
+	}, its), removal)
+	refused(t, "an unknown passkey", keys.RemovePasskey(ctx, org, w.user.ID, again.ID, now, whatever, its), user.ErrPasskey)
+	refused(t, "somebody else's passkey", keys.RemovePasskey(ctx, org, stranger.User, w.passkey.ID, now, whatever, its), user.ErrPasskey)
+	refused(t, "a passkey through another org", keys.RemovePasskey(ctx, "org_other", w.user.ID, w.passkey.ID, now, whatever, its), user.ErrPasskey)
+	must(t, keys.Enrol(ctx, &again, nil, now, nil))
 	mine, other := *w.session, *w.session
 	mine.ID, mine.Hash, mine.PasskeyRef, mine.RevokedAt = id.NewSession(), []byte("opened by it"), w.passkey.ID, time.Time{}
 	other.ID, other.Hash, other.PasskeyRef, other.RevokedAt = id.NewSession(), []byte("opened by another"), again.ID, time.Time{}
 	must(t, users.Sessions().CreateSession(ctx, &mine, nil))
 	must(t, users.Sessions().CreateSession(ctx, &other, nil))
-	must(t, keys.RemovePasskey(ctx, org, w.user.ID, w.passkey.ID, now, whatever))
+	approved, byOther := *w.device, *w.device
+	approved.Status = user.DeviceApproved
+	byOther.Hash, byOther.UserCode, byOther.Status, byOther.Passkey = []byte("another device"), "another code", user.DeviceApproved, again.ID
+	must(t, users.Devices().CreateDevice(ctx, &approved, nil))
+	must(t, users.Devices().CreateDevice(ctx, &byOther, nil))
+	status := func(want user.DeviceStatus, d *user.Device) {
+		t.Helper()
+		if got, err := users.Devices().ByHash(ctx, d.Hash); err != nil || got.Status != want {
+			t.Errorf("the device is %+v, want it %s (%v)", got, want, err)
+		}
+	}
+	must(t, keys.RemovePasskey(ctx, org, w.user.ID, w.passkey.ID, now, whatever, its))
+	left, err := keys.OfUser(ctx, org, w.user.ID)
+	same(t, left, []*user.Passkey{&again}, err)
+	alive, err := users.Sessions().OfUser(ctx, org, w.user.ID)
+	same(t, alive, []*user.Session{&other}, err)
+	status(user.DeviceDenied, &approved)
+	status(user.DeviceApproved, &byOther)
+
+	// What it was letting in at that moment stays outside.
+	unchanged := func(*user.Device) ([]audit.Event, error) { return nil, nil }
+	late := *w.session
+	late.ID, late.Hash = id.NewSession(), []byte("late")
+	refused(t, "a session by a removed passkey", users.Sessions().CreateSession(ctx, &late, nil), user.ErrPasskey)
+	refused(t, "a terminal by a removed passkey", users.Devices().Redeem(ctx, byOther.Hash, unchanged, &late, nil), user.ErrPasskey)
+	refused(t, "an approval by a removed passkey", users.Devices().UpdateDevice(ctx, approved.Hash, func(d *user.Device) ([]audit.Event, error) {
+		d.Status = user.DeviceApproved
+		return nil, nil
+	}), user.ErrPasskey)
+	status(user.DeviceDenied, &approved)
+
+	// A suspension takes along what the person may come back in with.
+	suspend := func(to user.Status) {
+		t.Helper()
+		must(t, users.UpdateUser(ctx, org, w.user.ID, func(u *user.User) ([]audit.Event, error) {
+			u.Status = to
+			return []audit.Event{event("user.changed", u.ID)}, nil
+		}))
+	}
+	suspend(user.Active)
+	suspend(user.Suspended)
+	alive, err = users.Sessions().OfUser(ctx, org, w.user.ID)
+	same(t, alive, []*user.Session(nil), err)
+	status(user.DeviceDenied, &byOther)
+	late.PasskeyRef = again.ID
+	refused(t, "a session of a suspended person", users.Sessions().CreateSession(ctx, &late, nil), user.ErrSuspended)
+	refused(t, "a terminal of a suspended person", users.Devices().Redeem(ctx, byOther.Hash, unchanged, &late, nil), user.ErrSuspended)
+	suspend(user.Active)
+	must(t, keys.RemovePasskey(ctx, org, w.user.ID, again.ID, now, whatever, its))
 	if any, err := keys.Any(ctx, org); any || err != nil {
 		t.Errorf("Any after the removal: %v, %v", any, err)
 	}
-	alive, err := users.Sessions().OfUser(ctx, org, w.user.ID)
-	same(t, alive, []*user.Session{&other}, err)
 
 	// A device whose change refuses opens no session.
+	w.device.Hash, w.device.UserCode = []byte("a third device"), "a third code"
 	must(t, users.Devices().CreateDevice(ctx, w.device, nil))
 	refusal := errors.New("polled too soon")
 	refused(t, "Redeem", users.Devices().Redeem(ctx, w.device.Hash, func(*user.Device) ([]audit.Event, error) { return nil, refusal }, w.session, nil), refusal)

@@ -122,6 +122,7 @@ func testRaces(t *testing.T, d Database) {
 	})
 	// However many passkeys are removed at once, the last one stays.
 	owner, keys, last := id.NewUser(), make([]id.Passkey, 6), errors.New("the last one stays")
+	none := func(*user.Session) bool { return false }
 	for i := range keys {
 		k := *w.passkey
 		k.ID, k.User, k.CredentialID = id.NewPasskey(), owner, fmt.Append(nil, "to be removed ", i)
@@ -134,11 +135,12 @@ func testRaces(t *testing.T, d Database) {
 				return nil, last
 			}
 			return []audit.Event{event("passkey.removed", keys[i])}, nil
-		})
+		}, none)
 	})
 	if left, err := db.Users().Passkeys().OfUser(ctx, org, owner); won != len(keys)-1 || len(left) != 1 || err != nil {
 		t.Errorf("%d of %d passkeys removed, %d left, %v", won, len(keys), len(left), err)
 	}
+	raceLockOut(t, dbs)
 	must(t, db.Users().Ceremonies().Begin(ctx, w.ceremony))
 	one("one ceremony", 40, user.ErrCeremony, func(db *store.DB, _ int) error {
 		_, err := db.Users().Ceremonies().Take(ctx, w.ceremony.Hash, now)

@@ -28,6 +28,7 @@ func Run(t *testing.T, fresh func(testing.TB) Database) {
 		{"text", testText},
 		{"forged rows", testForged},
 		{"rows put back", testPutBack},
+		{"passkeys put back", testPasskeyPutBack},
 		{"races", testRaces},
 		{"epoch", testEpoch},
 	} {

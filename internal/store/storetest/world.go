@@ -56,12 +56,14 @@ func newWorld(db *store.DB) *world {
 	w.link2 = filled(func(l *user.Link) { l.Org, l.Hash, l.User, l.Version = org, []byte("link2"), w.user.ID, 1 })
 	w.passkey = filled(func(p *user.Passkey) { p.Org, p.ID, p.User, p.Version = org, id.NewPasskey(), w.user.ID, 1 })
 	w.session = filled(func(s *user.Session) {
-		s.Org, s.ID, s.User, s.Hash, s.Version = org, id.NewSession(), w.user.ID, []byte("session"), 1
+		s.Org, s.ID, s.User, s.PasskeyRef, s.Hash, s.Version = org, id.NewSession(), w.user.ID, w.passkey.ID, []byte("session"), 1
 	})
 	w.second = filled(func(s *user.Session) {
-		s.Org, s.ID, s.User, s.Hash, s.Version = org, id.NewSession(), w.user.ID, []byte("second"), 1
+		s.Org, s.ID, s.User, s.PasskeyRef, s.Hash, s.Version = org, id.NewSession(), w.user.ID, w.passkey.ID, []byte("second"), 1
 	})
-	w.device = filled(func(d *user.Device) { d.Org, d.Hash, d.Version = org, []byte("device"), 1 })
+	w.device = filled(func(d *user.Device) {
+		d.Org, d.Hash, d.User, d.Passkey, d.Version = org, []byte("device"), w.user.ID, w.passkey.ID, 1
+	})
 	w.ceremony = filled(func(c *user.Ceremony) { c.Org, c.Hash = org, []byte("ceremony") })
 	w.agent = filled(func(a *agent.Agent) { a.Org, a.ID, a.Owner, a.Version = org, id.NewAgent(), w.user.ID, 1 })
 	w.key = filled(func(k *agent.Key) { k.Org, k.ID, k.Agent, k.Version = org, id.NewKey(), w.agent.ID, 1 })
