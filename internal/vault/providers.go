@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -148,7 +149,44 @@ func at(spec *provider.Spec, r *Registration) (*provider.Spec, error) {
 	if r.Provider != spec.ID {
 		base.ID = r.Provider
 	}
+	base.Name = called(spec, r)
 	return spec.WithBase(base)
+}
+
+// called is what people read of the provider that r makes of spec. Two of one
+// kind stand side by side, so whatever is not the catalogue's own says which one
+// it is: our name for it, and the host that it is at.
+func called(spec *provider.Spec, r *Registration) string {
+	var marks []string
+	if r.Provider != spec.ID {
+		marks = append(marks, r.Provider)
+	}
+	if host := elsewhere(spec, r.Base); host != "" {
+		marks = append(marks, host)
+	}
+	name := spec.Name
+	if r.Base.Name != "" {
+		name = r.Base.Name
+	}
+	if len(marks) == 0 {
+		return name
+	}
+	return name + " (" + strings.Join(marks, ", ") + ")"
+}
+
+// elsewhere is the host that b puts spec at, or "" where the catalogue has it.
+// People know a provider by its web pages, so those come first.
+func elsewhere(spec *provider.Spec, b provider.Base) string {
+	has := func(raw string) bool { return raw == spec.Endpoints.WebBase || slices.Contains(spec.Endpoints.APIBases, raw) }
+	for _, raw := range slices.Concat([]string{b.Web}, b.API, []string{b.Issuer, b.AuthorizeURL}) {
+		if raw == "" || has(raw) {
+			continue
+		}
+		if u, err := url.Parse(raw); err == nil {
+			return u.Host
+		}
+	}
+	return ""
 }
 
 func secretPlace(r *Registration) seal.Place {
