@@ -157,6 +157,20 @@ func (b *Broker) Answer(ctx context.Context, c agent.Caller, h Held) (Kept, erro
 	if h.Action.Agent != c.Agent {
 		return Kept{}, ErrUnknown
 	}
+	return b.kept(ctx, h)
+}
+
+// Result returns the stored answer of a held action to a person, if the request
+// is theirs to see: what came of it is no secret from who owns the account or
+// may answer.
+func (b *Broker) Result(ctx context.Context, s Shown) (Kept, error) {
+	if s.Request == nil {
+		return Kept{}, ErrNoPayload
+	}
+	return b.kept(ctx, s.Held)
+}
+
+func (b *Broker) kept(ctx context.Context, h Held) (Kept, error) {
 	sealed, err := b.Store.Payload(ctx, b.Org, h.Action.ID, "answer")
 	if err != nil {
 		return Kept{}, err

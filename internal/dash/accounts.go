@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -112,8 +113,13 @@ func (s *Server) providers(ctx context.Context) ([]Provider, error) {
 				v.TokenURL, v.TokenRights = "https://github.com/settings/personal-access-tokens/new", githubRights
 			}
 		}
+		v.Register = "an application at " + v.Name
 		if p.Spec.Auth.Permissions {
-			v.Name += " App"
+			kind, which, other := strings.Cut(v.Name, " (")
+			v.Register, v.Name = fmt.Sprintf("a %s App at %s", kind, v.Name), kind+" App"
+			if other {
+				v.Name += " (" + which
+			}
 		}
 		if !v.OAuth && p.Spec.Auth.URL != "" {
 			v.SetUp = fmt.Sprintf("%s provider set %s --client-id ID --client-secret-file FILE%s", s.program(), quoted(name), s.elsewhere())
@@ -193,16 +199,20 @@ func (s *Server) callback() http.Handler {
 			return
 		}
 		err = s.complete(r.Context(), c)
-		to := "/connections?done=connected"
+		done := "connected"
 		if err != nil {
 			s.record(r.Context(), c, err)
 			s.known(c, err)
 			s.Log.InfoContext(r.Context(), "account not connected", slog.String("provider", r.PathValue("provider")), slog.String("reason", fault.From(err).Reason))
-			to = "/connections?done=" + failure(err)
-		} else if beginner, err := s.beginner(r.Context(), c); err == nil && beginner {
-			to = "/welcome?done=connected"
+			if done = failure(err); done == "cancelled" {
+				done += "&at=" + url.QueryEscape(r.PathValue("provider"))
+			}
 		}
-		http.Redirect(w, r, to, http.StatusSeeOther)
+		to := "/connections"
+		if beginner, err := s.beginner(r.Context(), c); err == nil && beginner {
+			to = "/welcome" // where the login was begun
+		}
+		http.Redirect(w, r, to+"?done="+done, http.StatusSeeOther)
 	})
 }
 
@@ -219,8 +229,15 @@ func (s *Server) complete(ctx context.Context, c *call) error {
 	_, err := s.Connect.Complete(ctx, c.who, connect.Callback{
 		Provider: c.http.PathValue("provider"), State: secret.New(q.Get("state")), Code: secret.New(q.Get("code")), Issuer: q.Get("iss"), Error: q.Get("error"),
 	}, c.now)
+	if fault.From(err).Reason == connect.ErrDenied.Reason && q.Get("error") == "access_denied" { // RFC 6749 §4.1.2.1
+		return errCancelled.Because(err)
+	}
 	return err
 }
+
+// errCancelled is a no of the person at the provider, which is no fault of
+// anybody's.
+var errCancelled = fault.New(fault.Forbidden, "login_cancelled", "You cancelled at the provider; nothing was connected.")
 
 // failure is the word of the notice that says why nothing was connected.
 func failure(err error) string {
@@ -228,6 +245,8 @@ func failure(err error) string {
 	switch {
 	case f.Reason == connect.ErrOther.Reason:
 		return "other_account"
+	case f.Reason == errCancelled.Reason:
+		return "cancelled"
 	case f.Reason == connect.ErrDenied.Reason:
 		return "denied"
 	case f.Kind == fault.Upstream || f.Kind == fault.Internal || f.Kind == fault.Unavailable:

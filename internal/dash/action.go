@@ -99,8 +99,10 @@ func (s *Server) actionView(ctx context.Context, c *call) (ActionPage, error) {
 	}
 	v.Receipt = p.DecidedBy != "" && p.ID == a.Approval
 	v.Timeline = timeline(n, a, p, events)
-	v.Outcome = outcome(n, a, p, events)
-	return v, nil
+	if v.Outcome = outcome(n, a, p, events); v.Outcome != nil {
+		err = s.result(ctx, n, shown, v.Outcome)
+	}
+	return v, err
 }
 
 // whyNot says in one sentence why this person may not answer.

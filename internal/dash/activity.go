@@ -5,7 +5,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/user"
@@ -13,7 +12,8 @@ import (
 
 // How much of the log one page shows, and how much it looks through for it.
 const (
-	eventsShown  = 60
+	eventsShown  = 60  // that a filter let through, a row each
+	eventsFolded = 240 // without one, many to a row
 	eventsLooked = 3000
 	eventsBatch  = 300
 )
@@ -52,9 +52,11 @@ func (s *Server) activityView(ctx context.Context, c *call) (ActivityPage, error
 	if older > 0 {
 		v.Older = strconv.FormatInt(older, 10)
 	}
+	if v.Filter == "" {
+		events = folded(events)
+	}
 	for _, e := range events {
-		y, m, d := e.At.UTC().Date()
-		date := time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
+		date := dayOf(e.At)
 		if len(v.Days) == 0 || !v.Days[len(v.Days)-1].Date.Equal(date) {
 			v.Days = append(v.Days, Day{Date: date})
 		}
@@ -73,7 +75,10 @@ func (s *Server) browse(ctx context.Context, c *call, filter string, before int6
 	if isVerb(filter) {
 		query.Verb = filter // found by its index
 	}
-	needle := strings.ToLower(filter)
+	needle, most := strings.ToLower(filter), eventsShown
+	if filter == "" {
+		most = eventsFolded
+	}
 	for looked := 0; looked < eventsLooked; {
 		events, err := s.Select(ctx, query)
 		if err != nil {
@@ -89,7 +94,7 @@ func (s *Server) browse(ctx context.Context, c *call, filter string, before int6
 			if !matches(needle, e, v) {
 				continue
 			}
-			if out = append(out, v); len(out) == eventsShown {
+			if out = append(out, v); len(out) == most {
 				return out, e.Seq, nil
 			}
 		}

@@ -309,9 +309,12 @@ func (s *Server) record(ctx context.Context, c *call, refusal error) {
 		s.Refusals.Unknown(ctx, c.peer.From, "page", refusal, c.now)
 		return
 	}
-	e := c.who.Event("page.refused", string(c.who.Session), c.who.User, c.now, map[string]string{
-		"reason": f.Reason, "path": c.http.Pattern, "source": c.peer.From.Unmap().String(),
-	})
+	data := map[string]string{"reason": f.Reason, "path": c.http.Pattern, "source": c.peer.From.Unmap().String()}
+	// What nobody registered is a word of whoever sent it, and stays out.
+	if at := c.http.PathValue("provider"); at != "" && s.names(ctx).spec(at) != nil {
+		data["provider"] = at
+	}
+	e := c.who.Event("page.refused", string(c.who.Session), c.who.User, c.now, data)
 	if err := s.Refusals.Store.Refuse(context.WithoutCancel(ctx), nil, []audit.Event{e}); err != nil {
 		s.Log.ErrorContext(ctx, "refusal not recorded", slog.Any("error", err))
 	}

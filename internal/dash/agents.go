@@ -27,8 +27,8 @@ func (s *Server) agents(ctx context.Context, c *call) (reply, error) {
 	n := s.names(ctx)
 	v := AgentsPage{Chrome: chrome, New: AgentForm{Profile: string(agent.Strict)}}
 	for _, a := range all {
-		state, _ := s.agentState(a)
-		row := AgentRow{AgentRef: agentRef(a), State: state, Profile: string(a.Profile)}
+		state, own := s.agentState(a)
+		row := AgentRow{AgentRef: agentRef(a), State: state, Profile: string(a.Profile), CanFreeze: !own && mayFreeze(c.who, a)}
 		keys, err := s.Manage.Agents.Store.Keys().OfAgent(ctx, s.Org, a.ID)
 		if err != nil {
 			return reply{}, err
@@ -68,7 +68,8 @@ func (s *Server) agent(ctx context.Context, c *call) (reply, error) {
 	v := AgentPage{
 		Chrome: chrome, Agent: agentRef(a), Profile: string(a.Profile), Owner: n.person(a.Owner), CreatedAt: a.CreatedAt,
 	}
-	v.State, v.CanResume = s.agentState(a)
+	state, own := s.agentState(a)
+	v.State, v.Suspended, v.CanFreeze = state, a.Status == agent.Suspended, !own && mayFreeze(c.who, a)
 	for _, p := range a.Sources {
 		v.Sources = append(v.Sources, p.String())
 	}
@@ -163,7 +164,9 @@ type confirmed struct {
 	Assertion json.RawMessage `json:"assertion"`
 }
 
-// resumeAgent lets an agent go on, whether it was suspended or frozen.
+var errNotSuspended = fault.New(fault.Conflict, "not_suspended", "This agent is not suspended; reload the page.")
+
+// resumeAgent ends a suspension. A freeze is lifted by itself.
 func (s *Server) resumeAgent(ctx context.Context, c *call, req confirmed) (reply, error) {
 	if err := s.confirm(ctx, c, req.Assertion); err != nil {
 		return reply{}, err
@@ -172,21 +175,26 @@ func (s *Server) resumeAgent(ctx context.Context, c *call, req confirmed) (reply
 	if err != nil {
 		return reply{}, err
 	}
-	// What makes an agent dangerous takes as much as lifting a freeze does.
-	if err := c.who.Fresh(c.now); err != nil {
+	if a.Status != agent.Suspended {
+		return reply{}, errNotSuspended
+	}
+	return s.toAgent(c, "", s.Manage.ResumeAgent(ctx, c.who, string(a.ID), c.now))
+}
+
+type agentFreeze struct {
+	Back string `json:"back"` // "list" where the button stood there
+}
+
+// freezeAgent stops one agent at once: nothing is asked first, because what it
+// stops can only go on by a touch of an owner's passkey anyway.
+func (s *Server) freezeAgent(ctx context.Context, c *call, req agentFreeze) (reply, error) {
+	if _, err := s.Manage.Freeze(ctx, c.who, freeze.Agent, c.http.PathValue("id"), "", c.now); err != nil {
 		return reply{}, err
 	}
-	for _, f := range s.Manage.Freezes.Active() {
-		if f.Org == s.Org && f.Kind == freeze.Agent && f.Target == string(a.ID) {
-			if err := s.Manage.Unfreeze(ctx, c.who, f.ID, c.now); err != nil {
-				return reply{}, err
-			}
-		}
+	if req.Back == "list" {
+		return reply{to: "/agents?done=frozen"}, nil
 	}
-	if a.Status == agent.Suspended {
-		err = s.Manage.ResumeAgent(ctx, c.who, string(a.ID), c.now)
-	}
-	return s.toAgent(c, "", err)
+	return s.toAgent(c, "frozen", nil)
 }
 
 type newKey struct {

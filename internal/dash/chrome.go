@@ -20,7 +20,7 @@ func (s *Server) chrome(ctx context.Context, c *call, title, section string) (Ch
 	v.Program = s.program()
 	v.User, v.Role = c.who.Name, string(c.who.Role)
 	v.MayFreeze, v.MayUnfreeze = c.who.Role.Manages(), c.who.Role == user.Owner
-	v.Notice = notice(c.http.URL.Query().Get("done"))
+	v.Notice = s.notice(ctx, c)
 	mine, _, err := s.waiting(ctx, c)
 	if err != nil {
 		return v, err
@@ -65,9 +65,11 @@ func (s *Server) stopped(ctx context.Context, c *call, v *Chrome) {
 func seesAll(p user.Principal) bool { return p.Role.Manages() || p.Role == user.Auditor }
 
 // notice is what a page says about what was just done. The address names it
-// by a word, so that nobody can put a sentence of theirs on our page.
-func notice(done string) *Notice {
-	switch done {
+// by a word, so that nobody can put a sentence of theirs on our page, and a
+// provider by its id, which is looked up.
+func (s *Server) notice(ctx context.Context, c *call) *Notice {
+	q := c.http.URL.Query()
+	switch q.Get("done") {
 	case "connected":
 		return &Notice{"good", "The account is connected. Its tokens are sealed here."}
 	case "granted":
@@ -78,12 +80,19 @@ func notice(done string) *Notice {
 		return &Notice{"good", "The key was added. Retire the old one when the agent uses this one."}
 	case "retired":
 		return &Notice{"good", "The key was retired, and every token that it earned."}
+	case "frozen":
+		return &Notice{"good", "The agent is frozen: it is refused everything from now on."}
 	case "unfrozen":
 		return &Notice{"good", "Agents may ask again."}
 	case "name":
 		return &Notice{"warn", "Your passkey works. That name could not be taken, so you kept the one you were invited by."}
 	case "not_connected":
 		return &Notice{"bad", "Nothing was connected: this answer does not belong to a login that you started in this browser, or it was used already. Start again here."}
+	case "cancelled":
+		if at := q.Get("at"); s.names(ctx).spec(at) != nil {
+			return &Notice{"warn", "You cancelled at " + s.names(ctx).provider(at) + "; nothing was connected."}
+		}
+		return &Notice{"warn", "You cancelled at the provider; nothing was connected."}
 	case "denied":
 		return &Notice{"warn", "The provider did not give access; nothing was connected."}
 	case "other_account":

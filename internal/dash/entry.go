@@ -1,6 +1,7 @@
 package dash
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -146,6 +147,13 @@ func (s *Server) welcomeView(ctx context.Context, c *call) (WelcomePage, error) 
 		}
 	}
 	v.Snippets = s.snippets(connection, v.Account)
+	waiting, err := s.Proposals.Waiting(ctx, c.who, c.now)
+	if err != nil {
+		return v, err
+	}
+	if len(waiting) > 0 {
+		v.Proposal = string(waiting[len(waiting)-1].ID) // the one that waits longest
+	}
 	return v, s.firstAsk(ctx, c, n, &v)
 }
 
@@ -179,11 +187,11 @@ func (s *Server) enrol(ctx context.Context, c *call) (reply, error) {
 	if c.known() && fault.From(err).Reason == user.ErrLink.Reason {
 		return s.alreadyIn(ctx, c)
 	}
-	if err != nil {
-		return reply{}, err
+	any, other := s.Users.AnyPasskey(ctx)
+	if fault.From(err).Reason == user.ErrLink.Reason {
+		return reply{}, wrongLink(link, any || other != nil).Because(err)
 	}
-	any, err := s.Users.AnyPasskey(ctx)
-	if err != nil {
+	if err = cmp.Or(err, other); err != nil {
 		return reply{}, err
 	}
 	if !any && !c.known() {
@@ -194,6 +202,21 @@ func (s *Server) enrol(ctx context.Context, c *call) (reply, error) {
 	chrome, err := s.chrome(ctx, c, "Create your passkey", "")
 	v := EnrolPage{Chrome: chrome, Invite: link, Name: u.Name, As: string(u.Role), Host: s.base.Hostname(), ExpiresAt: l.ExpiresAt}
 	return reply{page: func(w io.Writer) error { return s.Pages.Enrol(w, v) }}, err
+}
+
+// linkLength is that of every enrolment link's secret: 32 bytes in base64url.
+const linkLength = 43
+
+// wrongLink says what is wrong with an enrolment link that lets nobody in.
+func wrongLink(link string, anybody bool) *fault.Error {
+	text := "This enrolment link was used already, or has expired."
+	if len(link) < linkLength {
+		text = "This enrolment link is not complete: copy all of it."
+	}
+	if anybody {
+		return fault.New(fault.Conflict, user.ErrLink.Reason, text+" If it does not work then, ask for a new one with 'valetkey user enrol-link'.")
+	}
+	return fault.New(fault.Conflict, user.ErrLink.Reason, text+" The terminal in which this server was started shows it; start the server again for a new one.")
 }
 
 // alreadyIn answers somebody who opens an enrolment link again that brought

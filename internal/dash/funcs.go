@@ -29,6 +29,7 @@ func functions(assets *Assets) template.FuncMap {
 		"bytes":    byteSize,
 		"count":    count,
 		"plural":   plural,
+		"more":     func(all []Event) int64 { return int64(len(all) - 1) },
 		"word":     word,
 		"verb":     verb,
 		"stepname": stepName,
@@ -169,6 +170,7 @@ var words = map[string]string{
 	"low": "Low risk", "medium": "Medium risk", "high": "High risk", "critical": "Critical",
 	"permit": "Allow", "ask": "Ask a person", "step_up": "Ask with passkey", "deny": "Refuse",
 	"broker": "Valetkey calls", "vend": "Agent gets tokens", "shipped": "Ships with Valetkey", "organisation": "Organisation", "own": "Your own",
+	"refused": "Refused", "notdone": "Not done", "underway": "Under way",
 	"done": "Done", "impossible": "Not possible",
 }
 

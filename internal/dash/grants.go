@@ -140,6 +140,8 @@ type newGrant struct {
 
 // A form that was left empty must not grant everything.
 var (
+	errEmpty = fault.New(fault.Invalid, "grant_empty", "Choose what it may ask for, and name what it may be used on, or choose everything the account can reach.")
+	errWhat  = fault.New(fault.Invalid, "operations_missing", "Choose what it may ask for.")
 	errReach = fault.New(fault.Invalid, "resources_missing", "Name what it may be used on, or choose everything the account can reach.")
 	errBoth  = fault.New(fault.Invalid, "resources_ambiguous", "Name what it may be used on or choose everything, not both.")
 )
@@ -152,6 +154,10 @@ func (s *Server) addGrant(ctx context.Context, c *call, req newGrant) (reply, er
 		Resources: strings.FieldsFunc(req.Resources, func(r rune) bool { return r == '\n' || r == '\r' || r == ',' || r == ' ' || r == '\t' }),
 	}
 	switch everything := req.Everything == "yes"; {
+	case len(want.Operations) == 0 && !everything && len(want.Resources) == 0:
+		return reply{}, errEmpty
+	case len(want.Operations) == 0:
+		return reply{}, errWhat
 	case !everything && len(want.Resources) == 0:
 		return reply{}, errReach
 	case everything && len(want.Resources) > 0:

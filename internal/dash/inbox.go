@@ -38,12 +38,12 @@ func (s *Server) inboxView(ctx context.Context, c *call) (InboxPage, error) {
 	if err != nil {
 		return v, err
 	}
+	n := s.names(ctx)
 	for _, p := range proposed[:min(len(proposed), maxCards)] {
 		v.Proposals = append(v.Proposals, ProposalCard{
-			ID: string(p.ID), From: from(p), Label: p.Label, Summary: p.Summary, ProposedAt: p.CreatedAt, ExpiresAt: p.ExpiresAt,
+			ID: string(p.ID), From: from(p), Label: p.Label, Summary: s.title(ctx, n, p), ProposedAt: p.CreatedAt, ExpiresAt: p.ExpiresAt,
 		})
 	}
-	n := s.names(ctx)
 	for _, h := range mine[:min(len(mine), maxCards)] {
 		card, err := s.card(ctx, c, n, h)
 		if err != nil {

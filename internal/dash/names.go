@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/valetkey/valetkey/internal/agent"
+	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/vault"
 	"github.com/valetkey/valetkey/provider"
@@ -24,10 +25,11 @@ type names struct {
 	agents map[id.Agent]*agent.Agent
 	conns  map[id.Connection]AccountRef
 	specs  map[string]*provider.Spec
+	acts   map[id.Action]string
 }
 
 func (s *Server) names(ctx context.Context) *names {
-	return &names{s: s, ctx: ctx, people: map[id.User]string{}, agents: map[id.Agent]*agent.Agent{}, conns: map[id.Connection]AccountRef{}, specs: map[string]*provider.Spec{}}
+	return &names{s: s, ctx: ctx, people: map[id.User]string{}, agents: map[id.Agent]*agent.Agent{}, conns: map[id.Connection]AccountRef{}, specs: map[string]*provider.Spec{}, acts: map[id.Action]string{}}
 }
 
 func (n *names) person(u id.User) string {
@@ -131,6 +133,24 @@ func (n *names) operation(name string) string {
 		}
 	}
 	return name
+}
+
+// does says what the action of an event is about: in the words of its own page,
+// which name the thing, if it has one.
+func (n *names) does(e audit.Event) string {
+	act := id.Action(e.Object)
+	if e.Data["approval"] == "" || !id.Valid("act", e.Object) {
+		return lower(n.operation(e.Data["operation"]))
+	}
+	got, ok := n.acts[act]
+	if !ok {
+		if h, err := n.s.Broker.Store.Held(n.ctx, n.s.Org, act); err == nil {
+			got = h.Action.Summary
+		}
+		got = first(got, n.operation(e.Data["operation"]))
+		n.acts[act] = got
+	}
+	return lower(got)
 }
 
 // actor says who did something, from the log's name for them.

@@ -56,7 +56,7 @@ func (s *Server) proposalView(ctx context.Context, c *call, shown proposal.Shown
 	}
 	n := s.names(ctx)
 	v := ProposalPage{
-		Chrome: chrome, ID: string(p.ID), State: string(p.At(c.now)), Summary: p.Summary, From: from(p), Label: p.Label, Method: p.Method, Path: p.Path,
+		Chrome: chrome, ID: string(p.ID), State: string(p.At(c.now)), Summary: s.title(ctx, n, p), From: from(p), Label: p.Label, Method: p.Method, Path: p.Path,
 		Query: p.Query, Digest: hex.EncodeToString(p.Digest[:]), ProposedAt: p.CreatedAt, ExpiresAt: p.ExpiresAt, DecidedAt: p.DecidedAt,
 		MayRefuse: shown.MayDecide == nil,
 	}
@@ -69,14 +69,14 @@ func (s *Server) proposalView(ctx context.Context, c *call, shown proposal.Shown
 		v.Body, v.Withheld = withoutSecrets(shown.Request)
 		v.Refers = s.refers(ctx, c, n, p.Path, v.Body.Tree)
 	}
-	v.CanDecide, v.WhyNot = s.mayConfirm(c, shown, v.Body)
-	v.Outcome = performed(shown)
+	v.CanDecide, v.WhyNot = s.mayConfirm(ctx, c, shown, v.Body)
+	v.Outcome = s.performed(n, shown)
 	return v, nil
 }
 
 // mayConfirm says whether this person may confirm what the page shows, or why
 // not in one sentence.
-func (s *Server) mayConfirm(c *call, shown proposal.Shown, b Body) (bool, string) {
+func (s *Server) mayConfirm(ctx context.Context, c *call, shown proposal.Shown, b Body) (bool, string) {
 	switch {
 	case shown.MayDecide != nil:
 		return false, fault.From(shown.MayDecide).Detail
@@ -84,6 +84,9 @@ func (s *Server) mayConfirm(c *call, shown proposal.Shown, b Body) (bool, string
 		return false, "Auditors look; they do not decide."
 	case b.Opaque != "" || b.Tree != nil && !whole(b.Tree):
 		return false, errNotWhole.Detail
+	}
+	if why := s.gone(ctx, c, shown.Proposal, b.Tree); why != "" {
+		return false, why + " Confirming would change nothing; give the command again if something is still to be done."
 	}
 	if err := s.Users.WebAuthn.Available(); err != nil {
 		return false, fault.From(err).Detail
@@ -209,7 +212,7 @@ func (s *Server) referent(ctx context.Context, c *call, n *names, kind, ref stri
 }
 
 // performed says what came of a confirmed proposal.
-func performed(shown proposal.Shown) *Performed {
+func (s *Server) performed(n *names, shown proposal.Shown) *Performed {
 	if shown.State != proposal.Confirmed {
 		return nil
 	}
@@ -220,7 +223,7 @@ func performed(shown proposal.Shown) *Performed {
 		v.Text = "It is being carried out. If this does not change, nobody knows whether it happened: look before you repeat it."
 		return v
 	case v.Done:
-		v.Text = "It was done."
+		v.Text, v.LinkURL = s.came(n, shown.Proposal, shown.Outcome)
 	case json.Unmarshal(shown.Outcome, &p) == nil && p.Detail != "":
 		v.Text = "It was not done: " + p.Detail
 	default:
@@ -239,7 +242,7 @@ func (s *Server) beginProposal(ctx context.Context, c *call, req decisionBegin) 
 	if err != nil {
 		return reply{}, err
 	}
-	if err := s.confirmable(c, shown, req.Digest); err != nil {
+	if err := s.confirmable(ctx, c, shown, req.Digest); err != nil {
 		return reply{}, err
 	}
 	options, handle, err := s.Users.BeginStepUp(ctx, c.who, shown.Digest, c.now)
@@ -247,7 +250,7 @@ func (s *Server) beginProposal(ctx context.Context, c *call, req decisionBegin) 
 }
 
 // confirmable refuses what this person cannot confirm with what they saw.
-func (s *Server) confirmable(c *call, shown proposal.Shown, seen string) error {
+func (s *Server) confirmable(ctx context.Context, c *call, shown proposal.Shown, seen string) error {
 	digest, err := action.ParseDigest(seen)
 	switch {
 	case err != nil:
@@ -258,7 +261,7 @@ func (s *Server) confirmable(c *call, shown proposal.Shown, seen string) error {
 		return proposal.ErrStale
 	}
 	body, _ := withoutSecrets(shown.Request)
-	if ok, why := s.mayConfirm(c, shown, body); !ok {
+	if ok, why := s.mayConfirm(ctx, c, shown, body); !ok {
 		return fault.New(fault.Forbidden, "not_confirmable", why)
 	}
 	return nil
@@ -285,7 +288,7 @@ func (s *Server) decideProposal(ctx context.Context, c *call, req proposalDecisi
 	default:
 		return reply{}, errJSON
 	}
-	if err := s.confirmable(c, shown, req.Digest); err != nil {
+	if err := s.confirmable(ctx, c, shown, req.Digest); err != nil {
 		return reply{}, err
 	}
 	if len(req.Assertion) == 0 {

@@ -111,7 +111,7 @@ var tellings = map[string]telling{
 
 // eventView tells an event to a person.
 func eventView(n *names, e audit.Event) Event {
-	v := Event{Seq: e.Seq, At: e.At, Verb: e.Verb, Actor: n.actor(e.Actor), Object: n.object(e.Object), Effect: e.Data["effect"] != ""}
+	v := Event{Seq: e.Seq, At: e.At, Verb: e.Verb, Actor: n.actor(e.Actor), Object: n.object(e.Object), Fold: foldKey(e), Effect: e.Data["effect"] != ""}
 	for _, name := range slices.Sorted(maps.Keys(e.Data)) {
 		v.Data = append(v.Data, Field{name, e.Data[name]})
 	}
@@ -122,6 +122,9 @@ func eventView(n *names, e audit.Event) Event {
 		v.ObjectID = e.Data["action"]
 	}
 	t, ok := tellings[e.Verb]
+	if e.Verb == "page.refused" && e.Data["reason"] == errCancelled.Reason && e.Data["provider"] != "" {
+		t = telling{"{who} cancelled at {provider}; nothing was connected", ""}
+	}
 	if !ok {
 		v.Sentence = v.Actor + ": " + strings.NewReplacer(".", " ", "_", " ").Replace(e.Verb)
 		return v
@@ -150,7 +153,7 @@ func filled(n *names, e audit.Event, v Event, word string) string {
 		a := n.connection(id.Connection(first(e.Data["connection"], e.Object)))
 		return a.Account + " on " + a.Provider
 	case "what":
-		return lower(n.operation(e.Data["operation"]))
+		return n.does(e)
 	case "provider":
 		return n.provider(e.Data["provider"])
 	case "frozen":

@@ -134,6 +134,7 @@ func (s *Server) routes() []route {
 		{"GET /agents/{id}", s.page(person, s.agent)},
 		{"POST /agents/{id}/suspend", post(s, person, s.suspendAgent)},
 		{"POST /agents/{id}/resume", post(s, person, s.resumeAgent)},
+		{"POST /agents/{id}/freeze", post(s, person, s.freezeAgent)},
 		{"POST /agents/{id}/keys", post(s, person, s.addKey)},
 		{"POST /agents/{id}/keys/{key}/retire", post(s, person, s.retireKey)},
 		{"POST /agents/{id}/grants", post(s, person, s.addGrant)},

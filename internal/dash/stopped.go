@@ -8,6 +8,7 @@ import (
 	"github.com/valetkey/valetkey/internal/agent"
 	"github.com/valetkey/valetkey/internal/freeze"
 	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/internal/user"
 )
 
 // freezes are those in force here, the widest first.
@@ -49,9 +50,9 @@ func (n *names) frozen(f freeze.Freeze) string {
 }
 
 // agentState is what holds for an agent, whoever stopped it: a freeze is
-// stronger than its status. own says whether resuming the agent would end that.
+// stronger than its status. own says whether that is a freeze of this agent.
 func (s *Server) agentState(a *agent.Agent) (state string, own bool) {
-	state, own = string(a.Status), a.Status != agent.Active
+	state = string(a.Status)
 	for _, f := range s.freezes() {
 		switch {
 		case f.Kind == freeze.All:
@@ -62,3 +63,6 @@ func (s *Server) agentState(a *agent.Agent) (state string, own bool) {
 	}
 	return state, own
 }
+
+// mayFreeze says whether p is offered to freeze a. The rule is the service's.
+func mayFreeze(p user.Principal, a *agent.Agent) bool { return p.Role.Manages() || a.Owner == p.User }

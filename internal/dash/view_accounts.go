@@ -20,6 +20,7 @@ type Provider struct {
 	TokenURL  string // the page of the provider where one is made
 	// TokenRights are what it must be allowed, by the sort of token.
 	TokenRights []Field
+	Register    string // what to register there for it: "an application at GitHub"
 	SetUp       string // the command that configures the client, when OAuth is false
 	Callback    string // the address to register at the provider for it
 }

@@ -105,4 +105,6 @@ type Outcome struct {
 	Text     string // one sentence of ours
 	Size     int64
 	Duration time.Duration
+	LinkURL  string // what came of it, at the provider
+	Said     string // the provider's own words about a refusal, clipped
 }

@@ -17,6 +17,7 @@ type AgentRow struct {
 	Keys       int
 	Grants     []string // short descriptions
 	LastSeenAt time.Time
+	CanFreeze  bool
 }
 
 // AgentForm is what stands in the form. A key is never put back into it:
@@ -31,7 +32,8 @@ type AgentPage struct {
 	Chrome
 	Agent       AgentRef
 	State       string
-	CanResume   bool // resuming it is what would let it go on
+	Suspended   bool // whatever else holds: what resuming it ends
+	CanFreeze   bool
 	Profile     string
 	Note        string
 	Owner       string

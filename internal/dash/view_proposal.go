@@ -33,12 +33,27 @@ type ProposalPage struct {
 // Open reports whether the proposal still waits.
 func (p ProposalPage) Open() bool { return p.State == "open" }
 
+// Standing is the one word for where the proposal is; badge and heading both
+// say it. A confirmed one that could not be done was not.
+func (p ProposalPage) Standing() string {
+	switch {
+	case p.State == "confirmed" && p.Outcome != nil && p.Outcome.Done:
+		return "done"
+	case p.State == "confirmed" && p.Outcome != nil && p.Outcome.Code != 0:
+		return "notdone"
+	case p.State == "confirmed":
+		return "underway"
+	}
+	return p.State
+}
+
 // Performed is what a confirmed proposal was answered with.
 type Performed struct {
-	Code   int // HTTP status
-	Done   bool
-	Text   string // one sentence
-	Answer Body   // for whoever confirmed it
+	Code    int // HTTP status
+	Done    bool
+	Text    string // one sentence
+	LinkURL string // a page of ours: where what was made is
+	Answer  Body   // for whoever confirmed it
 }
 
 // ProposalCard is one proposal in the inbox.

@@ -27,8 +27,16 @@ type Event struct {
 	ObjectID string // "act_…": the page links to it when it is an action
 	Sentence string // what happened, in plain words
 	Data     []Field
-	Effect   bool   // Data names a request by its salted hash
-	Tone     string // "good", "bad", "ask", "" for the ordinary
+	Effect   bool    // Data names a request by its salted hash
+	Fold     string  // what it is told together with; "" alone
+	Parts    []Event // all the events that the row stands for, if it is more than one
+	Tone     string  // "good", "bad", "ask", "" for the ordinary
+}
+
+// Alone is e as one event among the parts of a row.
+func (e Event) Alone() Event {
+	e.Parts = nil
+	return e
 }
 
 // Checkpoint is the newest signed tree head.

@@ -186,8 +186,21 @@ window.Valetkey = (() => {
       arm(button);
     }
   };
-  armAll(document);
-  document.addEventListener("htmx:load", (event) => armAll(event.target.parentNode || document));
+  // A link to something further down goes when that is on the screen.
+  const leadAll = (root) => {
+    for (const link of root.querySelectorAll("[data-until-seen]:not([data-led])")) {
+      const goal = document.querySelector(link.dataset.untilSeen);
+      if (!goal) continue;
+      link.dataset.led = "";
+      new IntersectionObserver((entries) => {
+        const at = entries[entries.length - 1];
+        link.hidden = at.isIntersecting || at.boundingClientRect.top < 0;
+      }).observe(goal);
+    }
+  };
+  const ready = (root) => { armAll(root); leadAll(root); };
+  ready(document);
+  document.addEventListener("htmx:load", (event) => ready(event.target.parentNode || document));
 
   return { post };
 })();
