@@ -199,7 +199,7 @@ func (s *Server) callback() http.Handler {
 			return
 		}
 		err = s.complete(r.Context(), c)
-		done := "connected"
+		done, to := "connected", "/connections"
 		if err != nil {
 			s.record(r.Context(), c, err)
 			s.known(c, err)
@@ -208,9 +208,10 @@ func (s *Server) callback() http.Handler {
 				done += "&at=" + url.QueryEscape(r.PathValue("provider"))
 			}
 		}
-		to := "/connections"
-		if beginner, err := s.beginner(r.Context(), c); err == nil && beginner {
-			to = "/welcome" // where the login was begun
+		if done == "connected" || strings.HasPrefix(done, "cancelled") { // a login that this person began
+			if beginner, err := s.beginner(r.Context(), c); err == nil && beginner {
+				to = "/welcome"
+			}
 		}
 		http.Redirect(w, r, to+"?done="+done, http.StatusSeeOther)
 	})

@@ -152,7 +152,7 @@ func (s *Server) welcomeView(ctx context.Context, c *call) (WelcomePage, error) 
 		return v, err
 	}
 	if len(waiting) > 0 {
-		v.Proposal = string(waiting[len(waiting)-1].ID) // the one that waits longest
+		v.Proposed = &ProposalCard{ID: string(waiting[len(waiting)-1].ID)} // the one that waits longest
 	}
 	return v, s.firstAsk(ctx, c, n, &v)
 }

@@ -30,3 +30,6 @@ func (s *Server) Restarted() { s.started = time.Now().Add(time.Minute) }
 func (s *Server) SnippetsFor(connection string, account *AccountRef) []Snippet {
 	return s.snippets(connection, account)
 }
+
+// ResultLink is what a page links to of an answer.
+var ResultLink = resultLink

@@ -277,7 +277,7 @@ func proposalDone() dash.ProposalPage {
 	answer.Text = ""
 	p.State, p.CanDecide, p.MayRefuse, p.Body, p.Withheld, p.Refers = "confirmed", false, false, dash.Body{}, false, nil
 	p.NoBody, p.DecidedBy, p.DecidedAt = "The content of a proposal is destroyed when it has been decided.", "Ada Lovelace", clock
-	p.Outcome = &dash.Performed{Code: 200, Done: true, Text: "It was done.", Answer: answer}
+	p.Outcome = &dash.Performed{Code: 200, Done: true, Text: "GitHub is set up", Page: "/connections", Answer: answer}
 	return p
 }
 

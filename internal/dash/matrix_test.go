@@ -65,7 +65,8 @@ var matrix = map[string]row{
 	"POST /agents":                        {"/agents", `{"name":"new-$n","public_key":"$public","profile":"strict","sources":"10.0.0.0/8"}`, [6]int{401, 200, 200, 403, 200, 200}},
 	"GET /agents/{id}":                    {"/agents/$agent", "", [6]int{303, 404, 200, 200, 200, 200}},
 	"POST /agents/{id}/suspend":           {"/agents/$agent/suspend", `{}`, [6]int{401, 404, 200, 404, 200, 200}},
-	"POST /agents/{id}/resume":            {"/agents/$agent/resume", `{}`, [6]int{401, 404, 403, 403, 403, 200}}, // it is frozen: for an owner
+	"POST /agents/{id}/resume":            {"/agents/$agent/resume", `{}`, [6]int{401, 404, 200, 404, 200, 200}}, // it is suspended
+	"POST /agents/{id}/freeze":            {"/agents/$agent/freeze", `{}`, [6]int{401, 404, 200, 403, 200, 200}},
 	"POST /agents/{id}/keys":              {"/agents/$agent/keys", `{"public_key":"$public"}`, [6]int{401, 404, 200, 404, 200, 200}},
 	"POST /agents/{id}/keys/{key}/retire": {"/agents/$agent/keys/$key/retire", `{}`, [6]int{401, 404, 200, 404, 200, 200}},
 	"POST /agents/{id}/grants":            {"/agents/$agent/grants", `{"connection":"$con","operations":["*"],"resources":"","everything":"yes","expires":"24h","mode":"broker"}`, [6]int{401, 404, 200, 403, 403, 403}},
@@ -161,7 +162,12 @@ func (s *site) prepare(mine *visitor, pattern string, r row, n int) (path, body 
 		}
 		names = append(names, "$key", string(keys[0].ID))
 	}
-	if strings.Contains(r.body, "$freeze") || strings.HasSuffix(r.path, "/resume") {
+	if strings.HasSuffix(r.path, "/resume") {
+		if err := s.App.Manage.SuspendAgent(s.t.Context(), operator, string(th.agent.ID), time.Now()); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if strings.Contains(r.body, "$freeze") {
 		f, err := s.App.Freezes.Throw(s.t.Context(), th.agent.Org, freeze.Agent, string(th.agent.ID), "matrix", "system", time.Now())
 		if err != nil {
 			s.t.Fatal(err)

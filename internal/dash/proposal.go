@@ -223,7 +223,7 @@ func (s *Server) performed(n *names, shown proposal.Shown) *Performed {
 		v.Text = "It is being carried out. If this does not change, nobody knows whether it happened: look before you repeat it."
 		return v
 	case v.Done:
-		v.Text, v.LinkURL = s.came(n, shown.Proposal, shown.Outcome)
+		v.Text, v.Page = s.came(n, shown.Proposal, shown.Outcome)
 	case json.Unmarshal(shown.Outcome, &p) == nil && p.Detail != "":
 		v.Text = "It was not done: " + p.Detail
 	default:

@@ -103,7 +103,7 @@ func TestProposal(t *testing.T) {
 		t.Errorf("the client id is %s", s.clientID())
 	}
 	page = v.get(path).body
-	if !strings.Contains(page, "It was done.") || !strings.Contains(page, "by <bdi") || strings.Contains(page, "Confirm with passkey") {
+	if !strings.Contains(page, "is set up") || !strings.Contains(page, "by <bdi") || strings.Contains(page, "Confirm with passkey") {
 		t.Error("the page does not say what came of it")
 	}
 	if got := confirm(path, digest, assertion); got.reason() != "proposal_not_open" {

@@ -200,7 +200,7 @@ func TestCallback(t *testing.T) {
 		t.Helper()
 		got := v.get(uri)
 		to := got.header.Get("Location")
-		if got.code != 303 || !strings.HasPrefix(to, "/connections?done=") || to == "/connections?done=connected" || strings.Contains(to, "code") || strings.Contains(to, "state") {
+		if got.code != 303 || !strings.HasPrefix(to, "/connections?done=") && to != "/welcome?done=cancelled&at=github" || to == "/connections?done=connected" || strings.Contains(to, "code") || strings.Contains(to, "state") {
 			t.Errorf("%s: %d to %s", name, got.code, to)
 		}
 		if got.header.Get("Referrer-Policy") != "no-referrer" || got.header.Get("Cache-Control") != "no-store" {
@@ -219,6 +219,15 @@ func TestCallback(t *testing.T) {
 	refused("unknown state", mira, path+"?code=x&state=y")
 	refused("another provider's path", mira, "/connect/github_app/callback?"+q.Encode())
 	refused("error with markup", mira, path+"?error=access_denied&error_description=%3Cscript%3E&state="+q.Get("state"))
+	if got := mira.get("/welcome?done=cancelled&at=github").body; !strings.Contains(got, "You cancelled at Sandbox; nothing was connected.") {
+		t.Error("the guide does not say that it was cancelled")
+	}
+	if got := mira.get("/welcome?done=cancelled&at=Evil+Corp").body; strings.Contains(got, "Evil") {
+		t.Error("the notice repeats its address")
+	}
+	if got := mira.get("/activity").body; !strings.Contains(got, "mira cancelled at Sandbox; nothing was connected") {
+		t.Error("the log does not tell of it in plain words")
+	}
 	refused("after it was used up", mira, path+"?"+q.Encode())
 	page := mira.get("/connections?done=%3Cscript%3E")
 	if strings.Contains(page.body, "<script>") {

@@ -40,7 +40,7 @@ func corpus(t *testing.T) []hostile {
 // our own that choose a class or an icon, and tokens that we made.
 var fixed = map[string]bool{
 	"Section": true, "Tone": true, "Level": true, "Risk": true, "State": true, "Status": true, "Effect": true, "Profile": true, "Mode": true,
-	"Scheme": true, "CSRF": true, "SHA256": true, "Form": true, "Kind": true, "Dump": true, "Decision": true, "ID": true, "ConnectionID": true, "ObjectID": true, "Question": true, "Spec": true,
+	"Scheme": true, "CSRF": true, "SHA256": true, "Form": true, "Kind": true, "Dump": true, "Decision": true, "ID": true, "ConnectionID": true, "ObjectID": true, "Question": true, "Spec": true, "Page": true,
 }
 
 // poison replaces every other string inside v, however deep, by s. A body is

@@ -242,8 +242,20 @@ func TestFrozenAgents(t *testing.T) {
 	if page := v.get("/agents").body; !strings.Contains(page, "chip state frozen") {
 		t.Error("a frozen agent is shown as another")
 	}
-	if page := v.get("/agents/" + string(th.agent.ID)).body; !strings.Contains(page, "chip state frozen") || !strings.Contains(page, "/resume") {
-		t.Error("its page does not offer to resume it")
+	if page := v.get("/agents/" + string(th.agent.ID)).body; !strings.Contains(page, "chip state frozen") || strings.Contains(page, "/resume") || !strings.Contains(page, "Unfreeze with passkey") {
+		t.Error("its page does not offer to unfreeze it, or offers to resume what is not suspended")
+	}
+	if got := v.post("/agents/"+string(th.agent.ID)+"/resume", struct{}{}); got.reason() != "not_suspended" {
+		t.Errorf("resuming lifts a freeze: %d %s", got.code, got.body)
+	}
+	s.thaw()
+	for _, page := range []string{"/agents", "/agents/" + string(th.agent.ID)} {
+		if !strings.Contains(v.get(page).body, "/agents/"+string(th.agent.ID)+"/freeze") {
+			t.Errorf("%s does not offer to freeze it", page)
+		}
+	}
+	if got := v.must("/agents/"+string(th.agent.ID)+"/freeze", struct{}{}); got.location() != "/agents/"+string(th.agent.ID)+"?done=frozen" || len(s.App.Freezes.Active()) != 1 {
+		t.Errorf("freezing: %s", got.body)
 	}
 	s.thaw()
 	s.freeze(freeze.All, "")

@@ -18,9 +18,9 @@ type WelcomePage struct {
 	Agent       *AgentRef // the first agent that was registered
 	AgentCalled bool      // it has made an authenticated request
 	Snippets    []Snippet
-	Proposal    string // what a command line proposed, and waits for a passkey
-	Asked       *Card  // the first action that asked
-	Decision    string // its state once decided
+	Proposed    *ProposalCard // what a command line proposed, and waits for a passkey
+	Asked       *Card         // the first action that asked
+	Decision    string        // its state once decided
 }
 
 // Done counts the finished rows.
@@ -45,8 +45,8 @@ func (w WelcomePage) State() string {
 		return "0"
 	}
 	state := mark(w.PasskeyDone) + mark(w.Account != nil) + mark(w.Agent != nil) + mark(w.AgentCalled) + mark(w.Lost != nil) + "-" + w.Decision
-	if w.Proposal != "" {
-		state += "-" + w.Proposal
+	if w.Proposed != nil {
+		state += "-" + w.Proposed.ID
 	}
 	if w.Asked != nil {
 		state += "-" + w.Asked.ID

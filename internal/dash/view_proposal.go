@@ -49,11 +49,11 @@ func (p ProposalPage) Standing() string {
 
 // Performed is what a confirmed proposal was answered with.
 type Performed struct {
-	Code    int // HTTP status
-	Done    bool
-	Text    string // one sentence
-	LinkURL string // a page of ours: where what was made is
-	Answer  Body   // for whoever confirmed it
+	Code   int // HTTP status
+	Done   bool
+	Text   string // one sentence
+	Page   string // a path of ours: where what was made is
+	Answer Body   // for whoever confirmed it
 }
 
 // ProposalCard is one proposal in the inbox.
