@@ -526,7 +526,7 @@ func TestResourcesAsTheProviderWritesThem(t *testing.T) {
 		}
 	}
 	err := give("github", "octo")
-	for _, want := range []string{`GitHub has no resource "octo"`, "one repository is OWNER/REPO, or OWNER/* for each", "one organization is organization:ORG"} {
+	for _, want := range []string{`has no resource "octo"`, "one repository is OWNER/REPO, or OWNER/* for each", "one organization is organization:ORG"} {
 		if !strings.Contains(fault.From(err).Detail, want) {
 			t.Errorf("%q is not in: %v", want, err)
 		}
