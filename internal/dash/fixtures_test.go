@@ -160,7 +160,7 @@ func disconnected() dash.DisconnectPage {
 
 func agents() dash.AgentsPage {
 	return dash.AgentsPage{Chrome: chrome("Agents", "agents"), Agents: []dash.AgentRow{
-		{AgentRef: notes, State: "active", Profile: "strict", Keys: 2, Grants: []string{"octocat on GitHub: 6 operations on octo/api", "octo-dev on Sandbox: everything"}, LastSeenAt: ago(2 * time.Minute)},
+		{AgentRef: notes, State: "active", Profile: "strict", Keys: 2, Grants: []string{"octocat on GitHub: 6 operations on octo/api", "octo-dev on Sandbox: everything"}, LastSeenAt: ago(2 * time.Minute), CanFreeze: true},
 		{AgentRef: triage, State: "suspended", Profile: "compat-2025", Keys: 1, Grants: []string{"octocat on GitHub: reads"}, LastSeenAt: ago(26 * time.Minute)},
 		{AgentRef: dash.AgentRef{ID: "agt_new", Name: "nightly-cron"}, State: "active", Profile: "strict", Keys: 1},
 	}, New: dash.AgentForm{Profile: "strict"}}
@@ -228,6 +228,7 @@ func welcome(done int) dash.WelcomePage {
 		w.Chrome = chrome("Welcome", "")
 		w.Chrome.Waiting = 0
 		w.PasskeyDone, w.PasskeyName, w.Invite = true, "MacBook Touch ID", ""
+		w.Proposed = &dash.ProposalCard{ID: "prp_01"}
 	}
 	if done > 1 {
 		w.Agent, w.AgentCalled, w.Asked = &notes, true, &cards()[1]
