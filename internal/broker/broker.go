@@ -287,7 +287,7 @@ func (b *Broker) connection(ctx context.Context, c agent.Caller, ref string) (*v
 	}
 	switch len(hits) {
 	case 0:
-		return nil, grant.ErrNone
+		return nil, fault.New(grant.ErrNone.Kind, grant.ErrNone.Reason, fmt.Sprintf("There is no connection %.80q, or this agent has no grant for it; ask its owner for one.", ref))
 	case 1:
 		return hits[0], nil
 	}

@@ -36,7 +36,10 @@ func retried(a *action.Action, data map[string]string) audit.Event {
 }
 
 // send makes the call. A complete 401 means that the request was not executed:
-// with a fresh token it is made once more, under an intent of its own.
+// with a fresh token it is made once more, under an intent of its own. Where
+// there is no fresh one to be had, because the provider is done with this
+// connection, that is the error: its owner can do something about it, and
+// whoever asked should not have to guess that from the provider's answer.
 func (b *Broker) send(ctx context.Context, a *action.Action, req *action.Request, p *vault.Provider, cred vault.Credential, intent func(map[string]string) error) (*egress.Response, vault.Credential, error) {
 	for attempt := 1; ; attempt++ {
 		res, err := b.call(ctx, req, p, cred)
@@ -44,6 +47,10 @@ func (b *Broker) send(ctx context.Context, a *action.Action, req *action.Request
 			return res, cred, err
 		}
 		fresh, err := b.Vault.Replace(ctx, a.Connection, cred.Generation, time.Now())
+		if errors.Is(err, vault.ErrNeedsReauth) {
+			res.Body.Close()
+			return nil, cred, vault.ErrNeedsReauth
+		}
 		if err != nil || fresh.Generation == cred.Generation {
 			return res, cred, nil // the 401 is the answer
 		}
@@ -101,10 +108,13 @@ func byStatus(status int, lack lack) action.Outcome {
 	return out
 }
 
-// lost is the outcome when no answer came.
+// lost is the outcome when no answer came, or one that says no more than that
+// the token is dead.
 func lost(ctx context.Context, err error) action.Outcome {
 	frozen := errors.Is(context.Cause(ctx), freeze.ErrFrozen)
 	switch {
+	case errors.Is(err, vault.ErrNeedsReauth):
+		return action.Outcome{State: action.Failed, Why: vault.ErrNeedsReauth.Reason}
 	case errors.Is(err, egress.ErrNotSent) && frozen:
 		return action.Outcome{State: action.Failed, Why: freeze.ErrFrozen.Reason}
 	case errors.Is(err, egress.ErrNotSent):

@@ -74,6 +74,9 @@ func (b *Broker) inline(ctx context.Context, c agent.Caller, a *action.Action, r
 		if err := b.ended(context.WithoutCancel(ctx), a, out); err != nil {
 			return Outcome{}, err
 		}
+		if errors.Is(err, vault.ErrNeedsReauth) {
+			return Outcome{}, err
+		}
 		return Outcome{Action: a, Explain: j.facts}, nil
 	}
 	b.learned(ctx, a.Connection, cred, res.Status)

@@ -215,7 +215,7 @@ func (b *Broker) granted(ctx context.Context, who id.Agent, con *vault.Connectio
 		if err == nil {
 			return nil
 		}
-		if g.Live(now) == nil || errors.Is(refusal, grant.ErrNone) {
+		if grant.Closer(err, refusal) {
 			refusal = err
 		}
 	}

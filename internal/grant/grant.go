@@ -8,6 +8,7 @@ package grant
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -74,12 +75,57 @@ func (g *Grant) Covers(operation, kind, resource string, now time.Time) error {
 		return err
 	}
 	if !anyMatch(g.Operations, operation, ".") {
+		if raw(operation) {
+			return errRaw(operation)
+		}
 		return ErrOperation
 	}
-	if len(g.Resources) > 0 && (resource == "" || !anyMatch(g.Resources, resource, "/") && !anyMatch(g.Resources, kind+":"+resource, "/")) {
+	switch {
+	case len(g.Resources) == 0:
+	case resource == "":
+		return errUnnamed(g.Resources)
+	case !anyMatch(g.Resources, resource, "/") && !anyMatch(g.Resources, kind+":"+resource, "/"):
 		return ErrResource
 	}
 	return nil
+}
+
+// raw reports whether operation stands for the requests that a provider's
+// catalogue does not list.
+func raw(operation string) bool {
+	return strings.HasSuffix(operation, ".raw.read") || strings.HasSuffix(operation, ".raw.write")
+}
+
+// errRaw is [ErrOperation] for a request that the catalogue does not list.
+func errRaw(operation string) error {
+	return fault.New(fault.Forbidden, ErrOperation.Reason, fmt.Sprintf("The catalogue does not list this request, and the grant covers listed operations only; ask the owner of the connection for a grant with --operation '*' or --operation %s.", operation))
+}
+
+// errUnnamed is [ErrResource] for a request that names no resource, which no
+// grant that is held to some can cover.
+func errUnnamed(held []string) error {
+	said := strings.Join(held[:min(len(held), 3)], ", ")
+	if len(held) > 3 {
+		said += fmt.Sprintf(" and %d more", len(held)-3)
+	}
+	return fault.New(fault.Forbidden, ErrResource.Reason, fmt.Sprintf("The grant covers this operation, but only on %s, and this request names no resource, so what it touches cannot be told; ask the owner of the connection for a grant of this operation without resources.", said))
+}
+
+// Closer reports whether refusal says that its grant comes closer to what was
+// asked than that of other does: a grant that ended is further away than one
+// that lacks the operation, and that one further than one that has it and
+// lacks the resource. Of two that ended neither is closer.
+func Closer(refusal, other error) bool { return closeness(refusal) > closeness(other) }
+
+func closeness(refusal error) int {
+	for rank, all := range [][]error{1: {ErrExpired, ErrRevoked}, {ErrOperation, ErrVend}, {ErrResource}} {
+		for _, e := range all {
+			if errors.Is(refusal, e) {
+				return rank
+			}
+		}
+	}
+	return 0
 }
 
 // CoversVend says whether g lets the agent hold the token itself. A token

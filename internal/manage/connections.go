@@ -2,6 +2,7 @@ package manage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,6 +22,9 @@ func (s *Service) Connection(ctx context.Context, p user.Principal, ref string) 
 		if err == nil && !seesAll(p) && c.User != p.User {
 			err = vault.ErrUnknown
 		}
+		if errors.Is(err, vault.ErrUnknown) {
+			err = unknown(ref)
+		}
 		return c, err
 	}
 	all, err := s.ListConnections(ctx, p)
@@ -39,7 +43,7 @@ func (s *Service) Connection(ctx context.Context, p user.Principal, ref string) 
 	}
 	switch len(hits) {
 	case 0:
-		return nil, vault.ErrUnknown
+		return nil, unknown(ref)
 	case 1:
 		return hits[0], nil
 	}
@@ -48,6 +52,11 @@ func (s *Service) Connection(ctx context.Context, p user.Principal, ref string) 
 		names = append(names, fmt.Sprintf("%s (%s)", h.Name, h.ID))
 	}
 	return nil, fault.New(fault.Conflict, "ambiguous_connection", "Several connections fit; name one of: "+strings.Join(names, ", ")+".")
+}
+
+// unknown is [vault.ErrUnknown] with the name that nothing was found by.
+func unknown(ref string) error {
+	return fault.New(vault.ErrUnknown.Kind, vault.ErrUnknown.Reason, fmt.Sprintf("There is no connection %.80q, or it is not yours.", ref))
 }
 
 // ListConnections lists the connections that p may look at, newest first.
