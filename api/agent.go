@@ -83,6 +83,8 @@ type Grant struct {
 	CreatedBy      string    `json:"created_by"` // "user:usr_…"
 	ExpiresAt      time.Time `json:"expires_at,omitzero"`
 	RevokedAt      time.Time `json:"revoked_at,omitzero"`
+	// Warnings say, in answer to making it, what it gives that cannot be used.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // GrantRequest makes a grant.

@@ -17,6 +17,7 @@ type Proposal struct {
 	ExpiresAt time.Time     `json:"expires_at"`
 	// Status and Answer are what the request was answered with, once it was
 	// confirmed and carried out. A confirmed proposal without them is under way.
+	// Where Status is not one of success the state is failed: nothing was done.
 	Status int             `json:"status,omitempty"` // HTTP status
 	Answer json.RawMessage `json:"answer,omitempty"` // for whoever proposed it only
 }
@@ -30,4 +31,5 @@ const (
 	ProposalConfirmed ProposalState = "confirmed"
 	ProposalRefused   ProposalState = "refused"
 	ProposalExpired   ProposalState = "expired"
+	ProposalFailed    ProposalState = "failed" // it was confirmed, and refused when it was carried out
 )

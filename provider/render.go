@@ -19,7 +19,7 @@ import (
 func (o *Operation) Render(s *Spec, params map[string]any) (Request, error) {
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		if p := o.known[name]; p == nil || p.Const != "" {
-			return Request{}, refuse(BadParameter, "%s has no parameter %q", o.Name, clip(name, 60))
+			return Request{}, refuse(BadParameter, "%s has no parameter %q; it takes %s", o.Name, clip(name, 60), o.takes())
 		}
 	}
 	path, q, body := map[string]string{}, url.Values{}, map[string]any{}
@@ -202,4 +202,18 @@ func widen(v any) any {
 		return out
 	}
 	return v
+}
+
+// takes lists the parameters that may be given.
+func (o *Operation) takes() string {
+	var names []string
+	for _, p := range o.Params {
+		if p.Const == "" {
+			names = append(names, p.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
 }

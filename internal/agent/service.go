@@ -284,6 +284,40 @@ type Registration struct {
 
 // Register makes an agent. log starts the audit events of whoever does this.
 func (s *Service) Register(ctx context.Context, r Registration, now time.Time, log func(verb, object string, data map[string]string) audit.Event) (*Agent, *Key, error) {
+	a, k, err := s.registered(r, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	events := []audit.Event{
+		log("agent.registered", string(a.ID), map[string]string{"name": a.Name, "profile": string(a.Profile), "sources": joinPrefixes(a.Sources)}),
+		log("agent.key_added", string(k.ID), map[string]string{"agent": string(a.ID), "kid": k.KID, "alg": k.Alg}),
+	}
+	err = s.Store.CreateAgent(ctx, a, []*Key{k}, events)
+	if fault.From(err).Reason == "exists" {
+		return nil, nil, errTaken
+	}
+	return a, k, err
+}
+
+var errTaken = fault.New(fault.Conflict, "name_taken", "There is an agent of that name already.")
+
+// Vet says what is wrong with a registration, and changes nothing.
+func (s *Service) Vet(ctx context.Context, r Registration, now time.Time) error {
+	if _, _, err := s.registered(r, now); err != nil {
+		return err
+	}
+	_, err := s.Store.ByName(ctx, s.Org, r.Name)
+	switch {
+	case err == nil:
+		return errTaken
+	case errors.Is(err, ErrUnknown):
+		return nil
+	}
+	return err
+}
+
+// registered is the agent that r makes, with its key.
+func (s *Service) registered(r Registration, now time.Time) (*Agent, *Key, error) {
 	if !nameRule.MatchString(r.Name) || id.Valid("agt", r.Name) {
 		return nil, nil, fault.New(fault.Invalid, "bad_name", "A name has 1 to 63 of the characters a-z, 0-9, dot, dash and underscore, and begins and ends with a letter or digit.")
 	}
@@ -305,17 +339,6 @@ func (s *Service) Register(ctx context.Context, r Registration, now time.Time, l
 		Sources: sources, CreatedAt: now, Version: 1,
 	}
 	k, err := newKey(a, r.Key, r.Alg, now)
-	if err != nil {
-		return nil, nil, err
-	}
-	events := []audit.Event{
-		log("agent.registered", string(a.ID), map[string]string{"name": a.Name, "profile": string(a.Profile), "sources": joinPrefixes(a.Sources)}),
-		log("agent.key_added", string(k.ID), map[string]string{"agent": string(a.ID), "kid": k.KID, "alg": k.Alg}),
-	}
-	err = s.Store.CreateAgent(ctx, a, []*Key{k}, events)
-	if fault.From(err).Reason == "exists" {
-		return nil, nil, fault.New(fault.Conflict, "name_taken", "There is an agent of that name already.")
-	}
 	return a, k, err
 }
 

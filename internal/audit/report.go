@@ -69,7 +69,7 @@ func (r Report) String() string {
 	case r.AnchorNumber == 0:
 		b.WriteString("completeness: not known, no outside checkpoint to compare with\n")
 	default:
-		fmt.Fprintf(&b, "completeness: ok up to checkpoint %d, which covers %s and was signed at %s\n", r.AnchorNumber, events(r.Anchor.Size), r.Anchor.At.Format(time.RFC3339))
+		fmt.Fprintf(&b, "completeness: ok up to checkpoint %d, which covers %s and was signed at %s (counted among the %d that were compared with)\n", r.AnchorNumber, events(r.Anchor.Size), r.Anchor.At.Format(time.RFC3339), r.Checkpoints)
 	}
 	fmt.Fprintf(&b, "unanchored tail: %s\n", events(r.Tail))
 	return b.String()

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -70,12 +71,15 @@ func (p *Policies) All(ctx context.Context) ([]*policy.Document, error) {
 
 // Save checks a policy text and puts it in force.
 func (p *Policies) Save(ctx context.Context, who user.Principal, d policy.Document, now time.Time) error {
-	if d.Owner == "" {
-		if err := who.MayManage(); err != nil {
-			return err
-		}
-	} else if err := who.MayActFor(d.Owner); err != nil {
-		return err
+	place := who.MayManage()
+	if d.Owner != "" {
+		place = who.MayActFor(d.Owner)
+	}
+	// Where somebody may not do it from here, it is put to people as a proposal:
+	// that is the answer only to rules that could be saved.
+	elsewhere := errors.Is(place, user.ErrSocket) || errors.Is(place, user.ErrCLI)
+	if place != nil && !elsewhere {
+		return place
 	}
 	if problems := policy.Check(d.Text); len(problems) > 0 {
 		return fault.New(fault.Invalid, "bad_policy", policy.Problems(problems).Error())
@@ -99,6 +103,9 @@ func (p *Policies) Save(ctx context.Context, who user.Principal, d policy.Docume
 		if d.Owner != "" && p.Source == d.Name {
 			return fault.New(fault.Invalid, "bad_policy", p.String())
 		}
+	}
+	if elsewhere {
+		return place
 	}
 	if d.ID == "" {
 		d.ID = id.NewPolicy()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -139,6 +140,7 @@ type callCommand struct {
 	Stream         bool   `help:"Stream the answer, of any size. Waits as --await does."`
 	Output         string `short:"o" placeholder:"FILE" help:"Write the answer's body to a file."`
 	List           bool   `help:"List what this agent may do, and with which connections."`
+	All            bool   `help:"With --list: also the operations that no grant covers."`
 }
 
 func (c *callCommand) Run(r *run) error { return c.explain(r, c.run(r)) }
@@ -146,6 +148,9 @@ func (c *callCommand) Run(r *run) error { return c.explain(r, c.run(r)) }
 func (c *callCommand) run(r *run) error {
 	if c.List {
 		return c.list(r)
+	}
+	if c.All {
+		return usage("Pass --list, too.", "--all is for --list.")
 	}
 	if strings.HasPrefix(c.Operation, "act_") || strings.HasPrefix(c.Operation, "apr_") {
 		return c.resume(r)
@@ -189,8 +194,11 @@ func (c *callCommand) run(r *run) error {
 // not.
 func (c *callCommand) suggest(r *run, cl *client.Client, err error) error {
 	var e *client.Error
-	if !errors.As(err, &e) || e.Reason != "unknown_operation" {
+	if !errors.As(err, &e) || e.Reason != "unknown_operation" && e.Reason != "bad_parameter" {
 		return err
+	}
+	if e.Reason == "bad_parameter" {
+		return c.parameter(r, cl, err)
 	}
 	var names []string
 	if all, err := cl.Operations(r.ctx, c.Connection); err == nil {
@@ -199,6 +207,52 @@ func (c *callCommand) suggest(r *run, cl *client.Client, err error) error {
 		}
 	}
 	return noOperation(c.Operation, names, "See them: "+c.command(r, "call", "--list"))
+}
+
+// parameter says of a parameter that was refused how it would have been right:
+// what is not text was given as text, or one was misspelt.
+func (c *callCommand) parameter(r *run, cl *client.Client, refusal error) error {
+	all, err := cl.Operations(r.ctx, c.Connection)
+	if err != nil {
+		return refusal
+	}
+	i := slices.IndexFunc(all, func(o api.Operation) bool { return o.Name == c.Operation })
+	if i < 0 {
+		return refusal
+	}
+	if next := corrected(all[i], c.Field, c.Typed); next != "" {
+		return &failure{Code: judge(refusal).code, Reason: "bad_parameter", Text: sentence(judge(refusal).problem.Detail), Next: next, Err: refusal}
+	}
+	return refusal
+}
+
+// corrected is the first thing to put right about the fields of a call, or "".
+func corrected(o api.Operation, text, typed []string) string {
+	var names []string
+	for _, p := range o.Params {
+		names = append(names, p.Name)
+	}
+	for i, f := range append(slices.Clone(text), typed...) {
+		name, value, _ := strings.Cut(f, "=")
+		at := slices.Index(names, name)
+		if at < 0 {
+			if near := nearest(name, names); len(near) > 0 {
+				return "Did you mean " + strings.Join(near, " or ") + "?"
+			}
+			continue
+		}
+		if i >= len(text) {
+			continue
+		}
+		switch o.Params[at].Type {
+		case "string":
+		case "strings":
+			return "Write -F " + quoted([]string{name + "=" + asJSON([]string{value})})
+		default:
+			return "Write -F " + quoted([]string{f})
+		}
+	}
+	return ""
 }
 
 // request makes the request from the flags.

@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -317,19 +318,53 @@ func (c *callCommand) list(r *run) error {
 	if err != nil {
 		return err
 	}
-	if r.json {
-		return r.print(api.Page[api.Operation]{Items: append([]api.Operation{}, ops...)})
-	}
 	cons, err := cl.Connections(r.ctx)
 	if err != nil {
 		return err
+	}
+	if c.Connection != "" {
+		cons = slices.DeleteFunc(cons, func(k api.Connection) bool {
+			return k.ID != c.Connection && k.Name != c.Connection && k.Provider != c.Connection
+		})
+	}
+	all := len(ops)
+	if !c.All {
+		ops = slices.DeleteFunc(ops, func(o api.Operation) bool { return !covered(cons, o) })
+	}
+	if r.json {
+		return r.print(api.Page[api.Operation]{Items: append([]api.Operation{}, ops...)})
 	}
 	for _, k := range cons {
 		for _, g := range k.Grants {
 			r.note("%s (%s at %s): %s on %s, %s", cell(k.Name, 60), cell(k.Account, 60), cell(k.Provider, 40), operations(g), resources(g), until(g))
 		}
 	}
-	return r.operations(ops)
+	if err := r.operations(ops); err != nil {
+		return err
+	}
+	if n := all - len(ops); n > 0 {
+		r.maybe(fmt.Sprintf("%d more are not granted. To see them, too:", n), c.command(r, "call", "--list", "--all"))
+	}
+	return nil
+}
+
+// covered reports whether a grant of one of cons names an operation. Whether it
+// reaches the resource of a call is the server's to judge.
+func covered(cons []api.Connection, o api.Operation) bool {
+	for _, k := range cons {
+		if k.Provider != o.Provider {
+			continue
+		}
+		for _, g := range k.Grants {
+			if slices.ContainsFunc(g.Operations, func(p string) bool {
+				prefix, wild := strings.CutSuffix(p, "*")
+				return p == o.Name || wild && strings.HasPrefix(o.Name, prefix)
+			}) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // reasons are the sentences of an explanation, each once: without those that

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -281,6 +282,9 @@ func verdicts(r audit.Report) api.AuditReport {
 	}
 }
 
+// verifierShape is name+hash+base64, as a signed note has it.
+var verifierShape = regexp.MustCompile(`^[^\s+]+\+[0-9a-fA-F]{8}\+[A-Za-z0-9+/]{40,}={0,2}$`)
+
 func verifierOf(r *run, key string) (*audit.Verifier, error) {
 	if key == "" {
 		return nil, usage("Pass --key KEY: 'valetkey audit export' printed it, and the server's owner can tell you.", "Offline, the key of the log is needed.")
@@ -293,6 +297,11 @@ func verifierOf(r *run, key string) (*audit.Verifier, error) {
 		key = string(raw)
 	}
 	v, err := audit.NewVerifier(strings.Fields(key)...)
+	if err != nil && verifierShape.MatchString(strings.TrimSpace(key)) {
+		// The hash in the middle is over the name and the key: a slip in any of
+		// the three shows in it.
+		return nil, usage("Copy it again, in one piece: 'valetkey audit export' prints it.", "This verifier key is mistyped: its hash does not match.")
+	}
 	if err != nil {
 		return nil, usage("It looks like name+hash+base64.", "This is no verifier key.")
 	}
@@ -354,6 +363,9 @@ type auditExport struct {
 }
 
 func (c *auditExport) Run(r *run) error {
+	if _, err := os.Lstat(c.Output); c.Output != "" && err == nil {
+		return usage("It must not exist yet: name another file.", "%s is there already.", c.Output)
+	}
 	to, err := r.reach()
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package cli
 // globals are the flags of every command.
 type globals struct {
 	Help   helpFlag `short:"h" group:"every" help:"Show help."`
+	Build  bool     `name:"version" group:"every" help:"Print the version."`
 	JSON   bool     `name:"json" group:"every" help:"Print the result as JSON, exactly as the API has it."`
 	Data   string   `placeholder:"DIR" group:"every" help:"Data directory of the server on this machine ($VALETKEY_DATA)."`
 	Config string   `placeholder:"FILE" group:"every" help:"Configuration file, YAML ($VALETKEY_CONFIG)."`

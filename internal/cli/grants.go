@@ -49,6 +49,9 @@ func (c *grantAdd) Run(r *run) error {
 		vend = ", and hold its token"
 	}
 	r.say("%s may use %s for %s on %s%s, %s (%s).", granted(g), onWhich(g), operations(g), resources(g), vend, until(g), g.ID)
+	for _, w := range g.Warnings {
+		r.note("Warning: %s", cell(w, 600))
+	}
 	r.maybe("To see what that is, as the agent:", r.command("call", "--list", "--client-id", granted(g), "--key", "FILE"))
 	return nil
 }

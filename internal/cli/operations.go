@@ -110,15 +110,22 @@ func (c *operationShow) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	var names []string
+	var names, at []string
+	var found *api.Operation
 	for _, o := range page.Items {
 		if o.Name == c.Name {
-			if r.json {
-				return r.print(o)
+			if found == nil {
+				found = &o
 			}
-			return r.operation(o)
+			at = append(at, cell(o.Provider, 40))
 		}
 		names = append(names, o.Name)
+	}
+	switch {
+	case found != nil && r.json:
+		return r.print(found)
+	case found != nil:
+		return r.operation(*found, at)
 	}
 	return noOperation(c.Name, names, "'valetkey operation list' shows them all.")
 }
@@ -131,9 +138,10 @@ func noOperation(name string, known []string, next string) error {
 	return &failure{Code: exitNotFound, Reason: "unknown_operation", Text: fmt.Sprintf("There is no operation %s.", cell(name, 80)), Next: next}
 }
 
-// operation prints one operation, and a call of it that can be pasted.
-func (r *run) operation(o api.Operation) error {
-	err := r.fields("operation", cell(o.Name, 80), "does", cell(o.Title, 100), "at", cell(o.Provider, 40), "sends", cell(o.Method, 10)+" "+cell(o.Path, 200),
+// operation prints one operation, where there is such a one, and a call of it
+// that can be pasted.
+func (r *run) operation(o api.Operation, at []string) error {
+	err := r.fields("operation", cell(o.Name, 80), "does", cell(o.Title, 100), "at", items(at, ", ", 200), "sends", cell(o.Method, 10)+" "+cell(o.Path, 200),
 		"risk", rated(o), "scopes", items(o.Scopes, " ", 100), "permissions", items(o.Permissions, " ", 100))
 	if err != nil {
 		return err

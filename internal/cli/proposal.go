@@ -46,7 +46,11 @@ func (r *remote) settle(ctx context.Context, path string, raw []byte) ([]byte, e
 	}
 	// Where the result is JSON, this is said all the same: without it nobody
 	// would know what is waited for.
-	fmt.Fprintf(r.confirm.err, "%s\nConfirm with your passkey: %s\n", display.VisibleText(p.Summary), page)
+	said := display.VisibleText(p.Summary)
+	if r.by != "" {
+		said += "\n" + r.by
+	}
+	fmt.Fprintf(r.confirm.err, "%s\nConfirm with your passkey: %s\n", said, page)
 	defer r.confirm.clear()
 	began, confirmed := time.Now(), time.Time{}
 	for {
@@ -69,6 +73,8 @@ func (r *remote) settle(ctx context.Context, path string, raw []byte) ([]byte, e
 			return nil, &failure{Code: exitRefused, Reason: "proposal_refused", Text: "It was refused in the browser; nothing was done."}
 		case api.ProposalExpired:
 			return nil, &failure{Code: exitHeld, Reason: "proposal_expired", Text: "Nobody confirmed it in time; nothing was done.", Next: "Give the command again."}
+		case api.ProposalFailed:
+			return r.carriedOut(now, path)
 		case api.ProposalConfirmed:
 			if now.Status != 0 {
 				return r.carriedOut(now, path)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/api"
+	"github.com/valetkey/valetkey/internal/user"
 	"github.com/valetkey/valetkey/secret"
 )
 
@@ -34,6 +35,8 @@ type remote struct {
 	bearer secret.Text // none over the socket
 	// confirm is how it is waited for a passkey; nil where nobody waits.
 	confirm *confirming
+	by      string  // who proposes, in a sentence for people; "" where it goes without saying
+	changes *remote // what changes go through instead; nil for this one
 }
 
 // answerError is a refusal in the words of the API.
@@ -94,6 +97,14 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 
 // ask sends one request and decodes the answer into out, which may be nil.
 func (r *remote) ask(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	// A freeze goes the way that is open to it in any case.
+	if r.changes != nil && method != http.MethodGet && (method != http.MethodPost || path != "v1/admin/freezes") {
+		err := r.changes.ask(ctx, method, path, query, in, out)
+		if !refusedFor(err, user.ErrNotOwner.Reason) {
+			return err
+		}
+		// That person may not even propose it; the operator may.
+	}
 	var body []byte
 	if in != nil {
 		var b bytes.Buffer

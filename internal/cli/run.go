@@ -30,6 +30,9 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		}
 		t.json = t.json || a == "--json"
 	}
+	if slices.Equal(args, []string{"--version"}) || slices.Equal(args, []string{"--version", "--json"}) || slices.Equal(args, []string{"--json", "--version"}) {
+		args = slices.Replace(slices.Clone(args), slices.Index(args, "--version"), slices.Index(args, "--version")+1, "version")
+	}
 	kctx, err := parser.Parse(args)
 	if errors.Is(err, errHelp) {
 		return exitOK
@@ -38,6 +41,9 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return t.report(mistaken(err))
 	}
 	t.json = g.JSON
+	if g.Build {
+		return t.report(usage("Run: valetkey --version", "--version stands alone."))
+	}
 	r := &run{ctx: ctx, getenv: getenv, terminal: t, globals: g.globals}
 	if err := kctx.Run(r); err != nil {
 		return t.report(err)
@@ -75,6 +81,7 @@ func (r *run) reach() (*remote, error) {
 	if r.Server == "" {
 		if _, err := os.Stat(cfg.Socket()); err == nil {
 			socket = overSocket(cfg.Socket(), publicURL(cfg))
+			socket.by = "It is proposed through the operator socket; after 'valetkey login' such proposals are yours."
 			socket.confirm = &confirming{r.terminal, !r.NoWait}
 		}
 	}
@@ -84,6 +91,7 @@ func (r *run) reach() (*remote, error) {
 		if s, err := get[api.Status](r.ctx, socket, "v1/admin/status", nil); err == nil && s.PublicURL != "" {
 			socket.public = s.PublicURL
 		}
+		r.preferLogin(socket)
 		return socket, nil
 	}
 	person, err := r.asPerson()
@@ -96,6 +104,41 @@ func (r *run) reach() (*remote, error) {
 		}
 	}
 	return person, err
+}
+
+// preferLogin has changes go with the login that is stored for the server of
+// this socket: then the proposal is that person's, and not that of whoever uses
+// this machine. A server that does not know the login any more is asked through
+// the socket.
+func (r *run) preferLogin(socket *remote) {
+	path, err := loginPath(r.getenv)
+	if err != nil {
+		return
+	}
+	all, err := readLogins(path)
+	if err != nil {
+		return
+	}
+	server, err := serverURL(socket.public)
+	if err != nil {
+		return
+	}
+	l, ok := all.servers[server]
+	if !ok {
+		return
+	}
+	// Of the two the socket is the one that may manage where the configuration
+	// trusts it: then nothing is proposed, and there is nothing to prefer.
+	if me, err := get[api.Me](r.ctx, socket, "v1/me", nil); err != nil || me.Changes {
+		return
+	}
+	person := overNetwork(server, l.token)
+	if me, err := get[api.Me](r.ctx, person, "v1/me", nil); err != nil || me.User == nil {
+		return
+	}
+	person.confirm = socket.confirm
+	person.by = "It is proposed with your login here, as " + cell(l.user, 60) + "."
+	socket.changes = person
 }
 
 func publicURL(cfg config.Config) string {

@@ -113,8 +113,12 @@ func (c *Config) Check() error {
 	if u.Scheme == "http" && !Loopback(u.Hostname()) {
 		return bad("--public-url is plain http, which is for localhost only: passwords and tokens would cross the network in the clear. Use https, with --tls-cert and --tls-key or behind a proxy that ends TLS.")
 	}
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+	_, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
 		return bad("--listen must be HOST:PORT, such as 127.0.0.1:8420.")
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return bad("--listen %s: %q is no port; a port is a number from 1 to 65535.", c.Listen, port)
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return bad("--tls-cert and --tls-key belong together.")

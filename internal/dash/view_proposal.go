@@ -6,7 +6,7 @@ import "time"
 type ProposalPage struct {
 	Chrome
 	ID       string
-	State    string // "open", "confirmed", "refused", "expired"
+	State    string // "open", "confirmed", "failed", "refused", "expired"
 	Summary  string // what it does, filled in by us
 	From     string // who proposed it, in our words
 	Label    string // what that command line calls itself

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"encoding/hex"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -65,7 +66,12 @@ func (s *Server) createGrant(ctx context.Context, p user.Principal, c *call, in 
 	if err != nil {
 		return created[api.Grant]{}, err
 	}
-	return created[api.Grant]{value: s.directory(ctx).grant(grantView(g))}, nil
+	v := s.directory(ctx).grant(grantView(g))
+	// The grant stands: what cannot be said about it is no reason to call it off.
+	if v.Warnings, err = s.Manage.Reservations(ctx, g); err != nil {
+		s.Log.WarnContext(ctx, "a grant not looked over", slog.String("grant", string(g.ID)), slog.Any("error", err))
+	}
+	return created[api.Grant]{value: v}, nil
 }
 
 // revokeGrant is DELETE /v1/admin/grants/{id}.
@@ -219,7 +225,7 @@ func baseView(b provider.Base) *api.BaseURLs {
 // setProvider is PUT /v1/admin/providers/{id}. What is left out keeps its value.
 func (s *Server) setProvider(ctx context.Context, p user.Principal, c *call, in api.ProviderRequest) (api.Provider, error) {
 	clientSecret := secret.New(in.ClientSecret)
-	if err := p.MayManage(); err != nil {
+	if err := p.MayManage(); err != nil && !manage.Elsewhere(err) {
 		return api.Provider{}, err
 	}
 	name := c.ref("id")

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/api"
-	"github.com/valetkey/valetkey/internal/fault"
 	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/internal/manage"
 	"github.com/valetkey/valetkey/internal/proposal"
 	"github.com/valetkey/valetkey/internal/user"
 )
@@ -21,11 +21,7 @@ func (rt route) proposes(p *user.Principal, refusal error) bool {
 	if p == nil || !p.Operator && p.Kind != user.CLI || !rt.proposable() {
 		return false
 	}
-	switch fault.From(refusal).Reason {
-	case user.ErrSocket.Reason, user.ErrCLI.Reason, user.ErrConfirm.Reason:
-		return true
-	}
-	return false
+	return manage.Elsewhere(refusal)
 }
 
 // proposable says whether a route is one that may be proposed: a change by

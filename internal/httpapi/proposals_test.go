@@ -264,13 +264,24 @@ func TestPerformingJudgesAgain(t *testing.T) {
 	if err := json.Unmarshal(got.Answer, &p); err != nil || got.Status != 403 || p.Reason != "not_allowed" {
 		t.Errorf("carried out for a member: %+v %s", got, got.Answer)
 	}
-	// What is wrong with the request shows when it is carried out.
-	asked = w.propose(by, "PUT", "/v1/admin/policies/extra", api.PolicyRequest{Text: "nonsense"})
-	if _, err := w.confirm(adam, asked.ID); err != nil {
-		t.Fatal(err)
+	if got.State != api.ProposalFailed {
+		t.Errorf("the state of what was refused is %s", got.State)
 	}
-	if got = into[api.Proposal](t, w.send(by, "GET", "/v1/proposals/"+asked.ID, nil)); got.Status != 400 {
-		t.Errorf("nonsense: %+v %s", got, got.Answer)
+	// What cannot be done is refused at once: nobody is asked for their passkey.
+	for name, c := range map[string]struct {
+		method, path, reason string
+		body                 any
+	}{
+		"rules that are none":      {"PUT", "/v1/admin/policies/extra", "bad_policy", api.PolicyRequest{Text: "nonsense"}},
+		"a provider on the inside": {"PUT", "/v1/admin/providers/forge", "bad_provider", api.ProviderRequest{Spec: "github", Base: &api.BaseURLs{API: []string{"https://10.0.0.1/api"}}}},
+		"no such catalogue entry":  {"PUT", "/v1/admin/providers/forge", "provider_not_found", api.ProviderRequest{Spec: "gitlib"}},
+		"a name that is taken":     {"POST", "/v1/admin/agents", "", api.AgentRequest{Name: "triage", Key: "no key"}},
+	} {
+		a := w.send(by, c.method, c.path, c.body)
+		var p api.Problem
+		if err := json.Unmarshal(a.body, &p); err != nil || a.status/100 != 4 || c.reason != "" && p.Reason != c.reason {
+			t.Errorf("%s: %d %.200s, want %s", name, a.status, a.body, c.reason)
+		}
 	}
 	// Only what can be proposed can be carried out, and only like this.
 	held := w.freshHeld()

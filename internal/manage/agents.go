@@ -16,16 +16,25 @@ func (s *Service) RegisterAgent(ctx context.Context, p user.Principal, r agent.R
 	if r.Owner == "" {
 		r.Owner = p.User
 	}
-	if err := mayOwn(p, r.Owner); err != nil {
+	place := mayOwn(p, r.Owner)
+	if err := final(place); err != nil {
 		return nil, nil, err
 	}
 	if _, err := s.Users.User(ctx, s.Org, r.Owner); err != nil {
 		return nil, nil, fault.New(fault.Invalid, "bad_owner", "Say who owns the agent: --owner NAME.")
 	}
 	if r.Profile == agent.Compat2025 {
-		if err := p.MayManage(); err != nil {
+		if err := p.MayManage(); final(err) != nil {
+			return nil, nil, err
+		} else if place == nil {
+			place = err
+		}
+	}
+	if place != nil {
+		if err := s.Agents.Vet(ctx, r, now); err != nil {
 			return nil, nil, err
 		}
+		return nil, nil, place
 	}
 	return s.Agents.Register(ctx, r, now, logger(p, r.Owner, now))
 }

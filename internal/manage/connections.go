@@ -91,8 +91,15 @@ func (s *Service) Disconnect(ctx context.Context, p user.Principal, ref string, 
 	if err != nil {
 		return vault.Report{}, err
 	}
-	if err := mayOwn(p, c.User); err != nil {
+	place := mayOwn(p, c.User)
+	if err := final(place); err != nil {
 		return vault.Report{}, err
+	}
+	if c.Status == vault.Revoked {
+		return vault.Report{}, vault.ErrRevoked
+	}
+	if place != nil {
+		return vault.Report{}, place
 	}
 	return s.Vault.Disconnect(ctx, c.ID, now, logger(p, c.User, now))
 }
@@ -106,11 +113,18 @@ type Provider struct {
 // SetProvider registers our client at a provider. Its addresses say where
 // everybody's tokens are sent, so it takes a fresh touch of the passkey.
 func (s *Service) SetProvider(ctx context.Context, p user.Principal, set Provider, now time.Time) error {
-	if err := p.MayManage(); err != nil {
+	place := p.MayManage()
+	if err := final(place); err != nil {
 		return err
 	}
-	if err := p.Fresh(now); err != nil {
-		return err
+	if place == nil {
+		place = p.Fresh(now)
+	}
+	if place != nil {
+		if err := s.Providers.Vet(set.Registration, s.CheckURL); err != nil {
+			return err
+		}
+		return place
 	}
 	return s.Providers.Set(ctx, set.Registration, set.Secret, s.CheckURL, now, logger(p, "", now))
 }

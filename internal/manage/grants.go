@@ -36,7 +36,8 @@ func (s *Service) CreateGrant(ctx context.Context, p user.Principal, want Grant,
 	if err != nil {
 		return nil, err
 	}
-	if err := p.MayActFor(c.User); err != nil {
+	place := p.MayActFor(c.User)
+	if err := final(place); err != nil {
 		return nil, err
 	}
 	if c.Status == vault.Revoked {
@@ -61,6 +62,9 @@ func (s *Service) CreateGrant(ctx context.Context, p user.Principal, want Grant,
 	}
 	if err := named(prov, g.Resources); err != nil {
 		return nil, err
+	}
+	if place != nil {
+		return nil, place
 	}
 	if g.Mode == grant.Vend {
 		if err := p.Fresh(now); err != nil {

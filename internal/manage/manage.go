@@ -12,10 +12,13 @@
 //     it, the operator may freeze anything; an owner with a fresh passkey lifts.
 //   - The operator socket changes nothing else once a passkey exists, unless
 //     the configuration says so.
+//   - What p may only do elsewhere is refused last, after whatever else is
+//     wrong with it: see [Elsewhere].
 package manage
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"time"
 
@@ -49,6 +52,23 @@ func logger(p user.Principal, subject id.User, now time.Time) func(verb, object 
 	return func(verb, object string, data map[string]string) audit.Event {
 		return p.Event(verb, object, subject, now, data)
 	}
+}
+
+// Elsewhere reports whether a refusal is only about where somebody is: the
+// change is open to them, or to whoever confirms it, in a browser. Such a
+// change is put to people as a proposal, so each method that returns such a
+// refusal has looked at everything else before: nobody is asked for their
+// passkey for what cannot be done.
+func Elsewhere(refusal error) bool {
+	return errors.Is(refusal, user.ErrSocket) || errors.Is(refusal, user.ErrCLI) || errors.Is(refusal, user.ErrConfirm)
+}
+
+// final is a refusal that nothing can follow, or nil.
+func final(refusal error) error {
+	if Elsewhere(refusal) {
+		return nil
+	}
+	return refusal
 }
 
 // mayOwn says whether p may change what belongs to owner: p is the owner, or

@@ -7,7 +7,8 @@
 //
 // Invariants:
 //
-//   - A proposal is open, then confirmed, refused or expired; each once.
+//   - A proposal is open, then confirmed, refused or expired; each once. A
+//     confirmed one that could not be done when it came to it has failed.
 //   - It is confirmed in a browser only, with evidence that the passkey signed
 //     this very digest: by a person who manages the org when the operator
 //     proposed it, else by the person whose command line did.
@@ -49,6 +50,9 @@ const (
 	Confirmed State = "confirmed"
 	Refused   State = "refused"
 	Expired   State = "expired"
+	// Failed is what a confirmed one is called once it was carried out and
+	// refused: nothing was done. It is told from what came of it, not stored.
+	Failed State = "failed"
 )
 
 // Limits.
@@ -135,8 +139,12 @@ func (p *Proposal) digest(body []byte) [sha256.Size]byte {
 }
 
 // At is where p stands at a moment: an open one that has run out is expired,
-// whether or not that was written down yet.
+// whether or not that was written down yet; a confirmed one that was refused
+// when it was carried out has failed.
 func (p *Proposal) At(now time.Time) State {
+	if p.State == Confirmed && p.Status != 0 && p.Status/100 != 2 {
+		return Failed
+	}
 	if p.State == Open && !now.Before(p.ExpiresAt) {
 		return Expired
 	}
@@ -146,7 +154,7 @@ func (p *Proposal) At(now time.Time) State {
 // Settled reports whether nothing more will become of p.
 func (p *Proposal) Settled(now time.Time) bool {
 	s := p.At(now)
-	return s == Refused || s == Expired || s == Confirmed && p.Status != 0
+	return s == Refused || s == Expired || s == Failed || s == Confirmed && p.Status != 0
 }
 
 // proposer reports whether p is by who: the same session, or the same user of

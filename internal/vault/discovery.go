@@ -16,14 +16,14 @@ import (
 // it, and kept: a provider that later names other endpoints changes nothing
 // here until somebody registers it again (RFC 9700 §4.4, mix-up).
 func (p *Providers) discover(ctx context.Context, spec *provider.Spec, r *Registration) error {
-	if !spec.Auth.Discovery || r.Base.AuthorizeURL != "" {
+	if !discovers(spec, r) {
 		return nil
 	}
 	bad := func(format string, args ...any) *fault.Error {
 		return fault.New(fault.Invalid, "bad_provider", fmt.Sprintf(format, args...))
 	}
 	if r.Base.Issuer == "" {
-		return bad("Name the issuer, as its discovery document spells it.")
+		return errIssuer
 	}
 	if u, err := url.Parse(r.Base.Issuer); err == nil && r.Internal {
 		defer p.admit(u.Hostname())()
@@ -52,6 +52,13 @@ func (p *Providers) discover(ctx context.Context, spec *provider.Spec, r *Regist
 	}
 	return nil
 }
+
+// discovers reports whether the addresses of r are still to be fetched.
+func discovers(spec *provider.Spec, r *Registration) bool {
+	return spec.Auth.Discovery && r.Base.AuthorizeURL == ""
+}
+
+var errIssuer = fault.New(fault.Invalid, "bad_provider", "Name the issuer, as its discovery document spells it.")
 
 // admit lets the way out reach host while a provider on it is being
 // registered.

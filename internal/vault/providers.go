@@ -206,18 +206,9 @@ func (p *Providers) Set(ctx context.Context, r Registration, clientSecret secret
 	if err := p.discover(ctx, spec, &r); err != nil {
 		return err
 	}
-	made, err := at(spec, &r)
+	made, err := placed(spec, &r, check)
 	if err != nil {
-		return fault.New(fault.Invalid, "bad_provider", "These addresses do not make a usable provider: "+err.Error()+".")
-	}
-	for _, raw := range made.URLs() {
-		u, err := url.Parse(raw)
-		if err == nil && !r.Internal {
-			err = check(u)
-		}
-		if err != nil {
-			return fault.New(fault.Invalid, "bad_provider", fmt.Sprintf("%s may not be called; a host on your own network needs --internal, and --allow-internal at the server.", raw)).Because(err)
-		}
+		return err
 	}
 	r.Org, r.CreatedAt, r.UpdatedAt = p.Org, now, now
 	if !clientSecret.IsZero() {
@@ -228,6 +219,52 @@ func (p *Providers) Set(ctx context.Context, r Registration, clientSecret secret
 	hash := made.Hash()
 	e := log("provider.set", r.Provider, map[string]string{"spec": r.Spec, "client_id": r.ClientID, "hash": fmt.Sprintf("%x", hash[:8]), "internal": fmt.Sprint(r.Internal)})
 	return p.Store.PutRegistration(ctx, &r, []audit.Event{e})
+}
+
+// Vet says what is wrong with a registration, as far as can be told without
+// sending anything: what a provider publishes about itself is asked for when it
+// is set.
+func (p *Providers) Vet(r Registration, check func(*url.URL) error) error {
+	spec := p.Catalog[r.Spec]
+	if spec == nil {
+		return ErrProvider
+	}
+	if r.Provider == "" {
+		r.Provider = spec.ID
+	}
+	if discovers(spec, &r) {
+		if r.Base.Issuer == "" {
+			return errIssuer
+		}
+		return reachable(r.Base.Issuer, &r, check)
+	}
+	_, err := placed(spec, &r, check)
+	return err
+}
+
+// placed is spec at the addresses of r, all of which may be called.
+func placed(spec *provider.Spec, r *Registration, check func(*url.URL) error) (*provider.Spec, error) {
+	made, err := at(spec, r)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "bad_provider", "These addresses do not make a usable provider: "+err.Error()+".")
+	}
+	for _, raw := range made.URLs() {
+		if err := reachable(raw, r, check); err != nil {
+			return nil, err
+		}
+	}
+	return made, nil
+}
+
+func reachable(raw string, r *Registration, check func(*url.URL) error) error {
+	u, err := url.Parse(raw)
+	if err == nil && !r.Internal {
+		err = check(u)
+	}
+	if err != nil {
+		return fault.New(fault.Invalid, "bad_provider", fmt.Sprintf("%s may not be called; a host on your own network needs --internal, and --allow-internal at the server.", raw)).Because(err)
+	}
+	return nil
 }
 
 // InternalHost reports whether host belongs to a provider that the operator
