@@ -213,7 +213,7 @@ func (s *Server) referent(ctx context.Context, c *call, n *names, kind, ref stri
 
 // performed says what came of a confirmed proposal.
 func (s *Server) performed(n *names, shown proposal.Shown) *Performed {
-	if shown.State != proposal.Confirmed {
+	if shown.State != proposal.Confirmed && shown.State != proposal.Failed {
 		return nil
 	}
 	v := &Performed{Code: shown.Status, Done: shown.Status/100 == 2}

@@ -39,7 +39,7 @@ func (p ProposalPage) Standing() string {
 	switch {
 	case p.State == "confirmed" && p.Outcome != nil && p.Outcome.Done:
 		return "done"
-	case p.State == "confirmed" && p.Outcome != nil && p.Outcome.Code != 0:
+	case p.State == "failed":
 		return "notdone"
 	case p.State == "confirmed":
 		return "underway"
