@@ -88,6 +88,9 @@ func (s *Spec) lintAPI(l *linter) *index {
 			}
 		}
 	}
+	for i := range s.Operations {
+		s.lintPreview(l, &s.Operations[i])
+	}
 	// The most specific claim is asked first: by path, then by what must hold.
 	for _, list := range idx.byMethod {
 		slices.SortStableFunc(list, func(a, b candidate) int {
@@ -312,8 +315,13 @@ func (s *Spec) lintExamples(l *linter) {
 		if o.Off {
 			continue
 		}
-		if _, err := o.Render(s, o.Example); err != nil {
+		r, err := o.Render(s, o.Example)
+		if err != nil {
 			l.bad("operation %s: its example: %w", o.Name, err)
+			continue
+		}
+		if plan, err := s.PlanPreview(r); err != nil || plan != nil && len(plan.Looks) != len(o.Preview.Looks) {
+			l.bad("operation %s: its example has no whole preview: %v", o.Name, err)
 		}
 	}
 }

@@ -30,6 +30,7 @@ type Operation struct {
 	Params   []Param        `yaml:"params,omitempty"`
 	Resource Resource       `yaml:"resource,omitempty"` // replaces the one that the path names
 	Money    *Money         `yaml:"money,omitempty"`
+	Preview  *Preview       `yaml:"preview,omitempty"` // how to show what it would change
 	Example  map[string]any `yaml:"example,omitempty"` // parameters of a plausible call: documentation, and the golden files
 
 	templates []template

@@ -4,8 +4,8 @@
 // withdrawn; a granted one is spent by the execution it was given for, at most
 // once, and only for the bytes that were shown. The approver answers the
 // decision digest, which binds the effect to what else was on the page: the
-// rules in force, the provider's description, a nonce and the time the answer
-// is good for.
+// rules in force, the provider's description, a nonce, the time the answer is
+// good for, and what was there to be changed, where that was shown.
 //
 // The state machine is pure; see package action for how it is applied.
 package approval
@@ -72,6 +72,7 @@ type Approval struct {
 	Channel       string // "web", "cli"
 	Reason        string // the human's own words on a denial
 	Evidence      []byte // JSON; what proves the presence, for StepUp
+	Precondition  string // stands for what was there when it was answered, as shown; "" if nothing was
 	Version       int64
 }
 
@@ -103,7 +104,7 @@ const (
 	No  Answer = "deny"
 )
 
-const decisionFormat = "valetkey/decision/v1"
+const decisionFormat = "valetkey/decision/v2"
 
 // Digest is the decision digest: what the approver answers, and for a step-up
 // the WebAuthn challenge itself.
@@ -111,7 +112,7 @@ func (a *Approval) Digest(answer Answer) [sha256.Size]byte {
 	h := sha256.New()
 	for _, s := range []string{
 		decisionFormat, string(a.Org), string(a.ID), string(a.Effect[:]), string(answer), strconv.Itoa(int(a.Level)),
-		a.PolicyVersion, a.SpecHash, string(a.Nonce), strconv.FormatInt(a.ExpiresAt.UnixMicro(), 10),
+		a.PolicyVersion, a.SpecHash, string(a.Nonce), strconv.FormatInt(a.ExpiresAt.UnixMicro(), 10), a.Precondition,
 	} {
 		writeField(h, s)
 	}
@@ -124,6 +125,9 @@ type Decider struct {
 	Channel  string
 	Level    Level  // the assurance that this answer carries
 	Evidence []byte // for StepUp
+	// Precondition is what they were shown of what is there now; what the browser
+	// says of it is not enough.
+	Precondition string
 }
 
 func (d Decider) actor() string { return "user:" + string(d.User) }
@@ -145,6 +149,7 @@ func (a *Approval) Decide(answer Answer, d Decider, seen action.Digest, reason s
 		return audit.Event{}, fault.New(fault.Invalid, "bad_decision", `A decision is "approve" or "deny".`)
 	}
 	a.DecidedAt, a.DecidedBy, a.Channel, a.Reason, a.Evidence = now, d.User, d.Channel, reason, d.Evidence
+	a.Precondition = d.Precondition
 	a.Status = Granted
 	verb := "approval.granted"
 	if answer == No {

@@ -81,15 +81,17 @@ type ReceiptQuestion struct {
 
 // ReceiptDecision is one person's answer.
 type ReceiptDecision struct {
-	Answer   Answer          `json:"answer"`
-	Digest   string          `json:"digest"` // the decision digest, in hex
-	By       id.User         `json:"by"`
-	ByName   string          `json:"by_name"`
-	At       time.Time       `json:"at"`
-	Channel  string          `json:"channel"`
-	Level    Level           `json:"level"` // the assurance that it carried
-	Reason   string          `json:"reason"`
-	Evidence json.RawMessage `json:"evidence"` // a passkey's assertion, or null
+	Answer  Answer    `json:"answer"`
+	Digest  string    `json:"digest"` // the decision digest, in hex
+	By      id.User   `json:"by"`
+	ByName  string    `json:"by_name"`
+	At      time.Time `json:"at"`
+	Channel string    `json:"channel"`
+	Level   Level     `json:"level"` // the assurance that it carried
+	Reason  string    `json:"reason"`
+	// Precondition stands for what was shown of what was there, in hex.
+	Precondition string          `json:"precondition"`
+	Evidence     json.RawMessage `json:"evidence"` // a passkey's assertion, or null
 }
 
 // ReceiptEvent is an event of the log and the path from it to the root that

@@ -209,9 +209,11 @@ func (c *check) decisions() {
 }
 
 func (c *check) decision(asked *Approval, d *ReceiptDecision) {
+	shown := *asked
+	asked, shown.Precondition = &shown, d.Precondition
 	digest := asked.Digest(d.Answer)
 	if hex.EncodeToString(digest[:]) != d.Digest {
-		c.link("decision", Broken, "the answer of %s is not to this question: its digest does not follow from effect, rules, nonce and expiry", who(d))
+		c.link("decision", Broken, "the answer of %s is not to this question: its digest does not follow from effect, rules, nonce, expiry and what was shown", who(d))
 		return
 	}
 	verb := "approval.granted"

@@ -138,7 +138,7 @@ func (r *Receipts) decision(ctx context.Context, p *approval.Approval) approval.
 	digest := p.Digest(answer)
 	d := approval.ReceiptDecision{
 		Answer: answer, Digest: hex.EncodeToString(digest[:]), By: p.DecidedBy, At: p.DecidedAt.UTC(), Channel: p.Channel, Level: level, Reason: p.Reason,
-		Evidence: json.RawMessage(p.Evidence),
+		Precondition: p.Precondition, Evidence: json.RawMessage(p.Evidence),
 	}
 	if u, err := r.Broker.Users.User(ctx, p.Org, p.DecidedBy); err == nil {
 		d.ByName = u.Name

@@ -127,6 +127,8 @@ func (s *Server) apiRoutes() http.Handler {
 	mux.Handle("POST"+repo+"/pulls", s.call(s.createPull))
 	mux.Handle("GET"+repo+"/pulls/{number}", s.call(s.showPull))
 	mux.Handle("PUT"+repo+"/pulls/{number}/merge", s.call(s.mergePull))
+	mux.Handle("GET"+repo+"/releases/tags/{tag...}", s.call(s.showRelease))
+	mux.Handle("POST"+repo+"/releases", s.call(s.createRelease))
 	mux.Handle("GET"+repo+"/contents/{path...}", s.call(s.showContents))
 	mux.Handle("PUT"+repo+"/contents/{path...}", s.call(s.putContents))
 	mux.Handle("GET"+repo+"/git/ref/{ref...}", s.call(s.showRef))

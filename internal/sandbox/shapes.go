@@ -81,6 +81,8 @@ type repoJSON struct {
 	CreatedAt       *string         `json:"created_at"`
 	UpdatedAt       *string         `json:"updated_at"`
 	PushedAt        *string         `json:"pushed_at"`
+	StargazersCount int             `json:"stargazers_count"`
+	ForksCount      int             `json:"forks_count"`
 	OpenIssuesCount int             `json:"open_issues_count"`
 	HasIssues       bool            `json:"has_issues"`
 	Archived        bool            `json:"archived"`

@@ -134,6 +134,11 @@ const (
 // is needed. What a caller may not see does not exist: 404, never 403.
 func (s *Server) repo(v *visit, n need) (*repo, *reply) {
 	r := s.world.repo(v.r.PathValue("owner"), v.r.PathValue("repo"))
+	if to := s.world.renamed(v.r.PathValue("owner"), v.r.PathValue("repo")); r == nil && to != nil && s.sees(v.who, to) {
+		p := failure(http.StatusMovedPermanently, "Moved Permanently")
+		p.header = http.Header{"Location": {fmt.Sprintf("%s/repositories/%d", v.base, to.id)}}
+		return nil, &p
+	}
 	if r == nil || !s.sees(v.who, r) {
 		p := notFound()
 		return nil, &p

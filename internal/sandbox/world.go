@@ -51,6 +51,8 @@ type repo struct {
 	createdAt     time.Time
 	updatedAt     time.Time
 	pushedAt      time.Time
+	releases      []*release
+	formerly      []string // names that it bore
 }
 
 type label struct {

@@ -47,9 +47,9 @@ var approvals = newTable("approvals", "org id", true, func(p *approval.Approval)
 		text("spec_hash", &p.SpecHash), blob("nonce", &p.Nonce), list("rules", &p.Rules), list("why", &p.Why), text("impact", &p.Impact),
 		list("scopes", &p.Scopes), moment("created_at", &p.CreatedAt), moment("expires_at", &p.ExpiresAt), moment("decided_at", &p.DecidedAt),
 		text("decided_by", &p.DecidedBy), text("channel", &p.Channel), text("reason", &p.Reason), blob("evidence", &p.Evidence),
-		integer("version", &p.Version),
+		integer("version", &p.Version), text("precondition", &p.Precondition),
 	}
-})
+}).later("precondition")
 
 // Epoch counts changes of authority.
 func (s *Actions) Epoch(ctx context.Context) (int64, error) { return s.db.Epoch(ctx) }

@@ -38,9 +38,9 @@ var connections = newTable("connections", "org id", true, func(c *vault.Connecti
 		blob("refresh", &c.Refresh), blob("previous", &c.Previous), moment("access_expires_at", &c.AccessExpiresAt),
 		moment("refresh_expires_at", &c.RefreshExpiresAt), moment("refreshed_at", &c.RefreshedAt), flag("proven", &c.Proven),
 		integer("fence", &c.Fence), moment("lease_until", &c.LeaseUntil), flag("attempting", &c.Attempting), moment("retry_at", &c.RetryAt),
-		moment("created_at", &c.CreatedAt), moment("used_at", &c.UsedAt), moment("revoked_at", &c.RevokedAt), integer("version", &c.Version),
+		moment("created_at", &c.CreatedAt), moment("used_at", &c.UsedAt), moment("revoked_at", &c.RevokedAt), integer("version", &c.Version), text("previews", &c.Previews),
 	}
-})
+}).later("previews")
 
 // Connection returns one connection, tombstones included.
 func (s *Connections) Connection(ctx context.Context, org id.Org, c id.Connection) (*vault.Connection, error) {

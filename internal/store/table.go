@@ -229,6 +229,7 @@ type table[T any] struct {
 	keys   []string
 	signed bool
 	fields func(*T) []field
+	added  map[string]bool // columns that a migration added; see sums
 
 	columns string // "org, id, …", with mac last where signed
 	selectQ string // to be followed by a where clause
@@ -258,6 +259,34 @@ func newTable[T any](name, keys string, signed bool, fields func(*T) []field) *t
 	t.insertQ = "insert into " + name + " (" + t.columns + ") values (" + strings.Join(marks, ", ") + ")"
 	t.updateQ = "update " + name + " set " + strings.Join(sets, ", ") + " where " + strings.Join(where, " and ")
 	return t
+}
+
+// later names the text columns that a migration added: rows of before have
+// them empty, and a MAC that does not know them.
+func (t *table[T]) later(columns ...string) *table[T] {
+	t.added = map[string]bool{}
+	for _, c := range columns {
+		t.added[c] = true
+	}
+	return t
+}
+
+// sums lists what a MAC covers. An added column counts only where it is not
+// empty, and then with its name, so that a value moved to another one shows.
+func (t *table[T]) sums(col func(int) string, raw [][]byte) [][]byte {
+	if len(t.added) == 0 {
+		return raw
+	}
+	out := make([][]byte, 0, len(raw))
+	for i, b := range raw {
+		switch {
+		case !t.added[col(i)]:
+			out = append(out, b)
+		case len(b) > 1: // the mark of its type stands first
+			out = append(out, append([]byte("+"+col(i)+"\x00"), b...))
+		}
+	}
+	return out
 }
 
 // errStale means that another replica changed the row first: the change is run
@@ -303,7 +332,7 @@ func (t *table[T]) values(db *DB, v *T) ([]any, error) {
 		for i, a := range args {
 			raw[i] = macField(a)
 		}
-		args = append(args, db.mac.Sum(t.name, raw...))
+		args = append(args, db.mac.Sum(t.name, t.sums(func(i int) string { return fs[i].col }, raw)...))
 	}
 	return args, nil
 }
@@ -357,7 +386,7 @@ func (r *reading[T]) done(db *DB) (*T, error) {
 		for i := range r.cells {
 			raw[i] = r.cells[i].raw
 		}
-		if !db.mac.Verify(r.mac, r.t.name, raw...) {
+		if !db.mac.Verify(r.mac, r.t.name, r.t.sums(func(i int) string { return r.cells[i].field.col }, raw)...) {
 			// Whoever reads gets an internal error; the operator has to know
 			// what it means.
 			db.logger.Error("row is not authentic: the database was changed outside of Valetkey", slog.String("table", r.t.name))

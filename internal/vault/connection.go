@@ -21,6 +21,16 @@ const (
 	Revoked     Status = "revoked"
 )
 
+// Sight says who may look through a connection, to see what an action would
+// change, besides its owner.
+type Sight string
+
+// The sights. Agents never look.
+const (
+	OwnerLooks     Sight = ""
+	ApproversLook Sight = "approvers" // whoever may answer what waits there
+)
+
 // Kind is how the credential came to us.
 type Kind string
 
@@ -45,6 +55,7 @@ type Connection struct {
 	Scopes    []string
 	Status    Status
 	Why       string // why it is not active, for its owner
+	Previews  Sight  // who sees what is there now, besides its owner
 
 	Generation       int64 // counts token sets; fences late writers
 	Access           []byte
