@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valetkey/valetkey/internal/action"
@@ -44,6 +45,7 @@ type Broker struct {
 	authority authority
 	waiters   waiters
 	running   inflight
+	looking   atomic.Int32 // previews under way
 }
 
 // Log is the reading side of the audit log, which is also the outbox.

@@ -22,6 +22,7 @@ type Verdict struct {
 	Channel  string        // "web", "cli"
 	Level    approval.Level
 	Evidence []byte // what proves presence, for a step-up
+	Shown    string // token of the preview that they were shown, or ""
 }
 
 // MaxReason is how long a person's words to the agent may be.
@@ -40,13 +41,16 @@ func (b *Broker) Decide(ctx context.Context, p user.Principal, ap id.Approval, v
 	if len(v.Reason) > MaxReason {
 		return Held{}, fault.New(fault.Invalid, "reason_too_long", fmt.Sprintf("The reason may have at most %d bytes.", MaxReason))
 	}
+	if h.Approval.Precondition, err = b.Shown(ctx, p, h, v.Shown); err != nil {
+		return Held{}, b.refusedPerson(ctx, p, h, err, now)
+	}
 	if v.Answer == approval.Yes && v.Level >= approval.StepUp {
 		// Whoever calls us may be wrong about presence; the evidence cannot be.
 		if err := b.present(ctx, p.User, h.Approval, v.Evidence); err != nil {
 			return Held{}, b.refusedPerson(ctx, p, h, err, now)
 		}
 	}
-	d := approval.Decider{User: p.User, Channel: v.Channel, Level: v.Level, Evidence: v.Evidence}
+	d := approval.Decider{User: p.User, Channel: v.Channel, Level: v.Level, Evidence: v.Evidence, Precondition: h.Approval.Precondition}
 	err = b.Store.Move(ctx, b.Org, h.Action.ID, Move{Epoch: -1, Apply: func(a *action.Action, pr *approval.Approval) ([]audit.Event, *approval.Approval, error) {
 		if pr.ID != ap {
 			return nil, nil, approval.ErrNotOpen // asked again meanwhile

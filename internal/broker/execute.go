@@ -37,6 +37,9 @@ func (b *Broker) execute(ctx context.Context, ref id.Action) time.Duration {
 		if ctx.Err() == nil {
 			b.Logger.WarnContext(ctx, "approved action not executed yet", slog.String("action", string(ref)), slog.Any("error", err))
 		}
+		if errors.Is(err, errUnread) {
+			return retryUnread
+		}
 		return retryLater
 	}
 	if ready == nil {
@@ -54,6 +57,7 @@ type ready struct {
 	prov    *vault.Provider
 	cred    vault.Credential
 	lack    lack
+	target  string // how what the approver was shown stands, or ""
 }
 
 // prepare judges an approved action again, by today's rules, on the stored
@@ -112,13 +116,20 @@ func (b *Broker) prepareOnce(ctx context.Context, h Held) (*ready, error) {
 	}
 	level, asked := j.asks()
 	if j.match.Operation != h.Action.Operation || j.amount != h.Action.Amount || asked && level > h.Approval.Level {
-		return nil, b.reask(ctx, h, j, max(level, approval.Approve), epoch, now)
+		return nil, b.reask(ctx, h, j, max(level, approval.Approve), "policy_changed", epoch, now)
+	}
+	target, moved, err := b.unmoved(ctx, h, req, p, epoch, now)
+	if err != nil {
+		return nil, err
+	}
+	if moved {
+		return nil, b.reask(ctx, h, j, max(level, h.Approval.Level), targetChanged, epoch, now)
 	}
 	cred, err := b.Vault.Use(ctx, h.Action.Connection, now)
 	if err != nil {
 		return nil, err
 	}
-	return &ready{epoch: epoch, request: req, digest: digest, prov: p, cred: cred, lack: j.lack}, nil
+	return &ready{epoch: epoch, request: req, digest: digest, prov: p, cred: cred, lack: j.lack, target: target}, nil
 }
 
 // judgeStored classifies and judges a stored action by today's rules.
@@ -182,16 +193,17 @@ func (b *Broker) end(ctx context.Context, h Held, why string, cause error) error
 }
 
 // reask spends an approval for nothing and asks again, because today's rules
-// see another thing in the same bytes, or demand more.
-func (b *Broker) reask(ctx context.Context, h Held, j *judgement, level approval.Level, epoch int64, now time.Time) error {
+// see another thing in the same bytes, or demand more, or because what was shown
+// is no longer there.
+func (b *Broker) reask(ctx context.Context, h Held, j *judgement, level approval.Level, why string, epoch int64, now time.Time) error {
 	next := b.ticket(h.Action, j, level, now)
 	return b.Store.Move(ctx, b.Org, h.Action.ID, Move{Epoch: epoch, Apply: func(a *action.Action, p *approval.Approval) ([]audit.Event, *approval.Approval, error) {
-		withdrawn, err := p.Withdraw("system", "policy_changed", now)
+		withdrawn, err := p.Withdraw("system", why, now)
 		if err != nil {
 			return nil, nil, err
 		}
 		a.Operation, a.Summary, a.Risk = j.match.Operation, j.match.Summary, j.risk.String()
-		asked, err := a.Reask(next.ID, "policy_changed", next.ExpiresAt, now)
+		asked, err := a.Reask(next.ID, why, next.ExpiresAt, now)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -212,6 +224,9 @@ func (b *Broker) perform(ctx context.Context, h Held, r *ready) {
 			return nil, nil, err
 		}
 		claimed, err := a.Claim(r.digest, now)
+		if err == nil && r.target != "" {
+			claimed.Data["target"] = r.target
+		}
 		return []audit.Event{spent, claimed}, nil, err
 	}})
 	if err != nil {

@@ -142,23 +142,32 @@ func frozen(m *provider.Match, in provider.Request) (*action.Request, error) {
 
 // reclassify reads a stored request by today's description of its provider.
 func reclassify(spec *provider.Spec, r *action.Request) (*provider.Match, error) {
-	u, err := r.URL()
+	in, err := given(spec, r)
 	if err != nil {
 		return nil, err
-	}
-	place, err := spec.Locate(u.String())
-	if err != nil {
-		return nil, refused(err)
-	}
-	in := provider.Request{Method: r.Method, Base: place.Base, Path: place.Path, RawQuery: r.Query, Body: r.Body, Header: http.Header{}}
-	for _, h := range r.Header {
-		in.Header.Add(h.Name, h.Value)
 	}
 	m, err := spec.Match(in)
 	if err != nil {
 		return nil, refused(err)
 	}
 	return &m, nil
+}
+
+// given is a stored request in the form in which a description reads it.
+func given(spec *provider.Spec, r *action.Request) (provider.Request, error) {
+	u, err := r.URL()
+	if err != nil {
+		return provider.Request{}, err
+	}
+	place, err := spec.Locate(u.String())
+	if err != nil {
+		return provider.Request{}, refused(err)
+	}
+	in := provider.Request{Method: r.Method, Base: place.Base, Path: place.Path, RawQuery: r.Query, Body: r.Body, Header: http.Header{}}
+	for _, h := range r.Header {
+		in.Header.Add(h.Name, h.Value)
+	}
+	return in, nil
 }
 
 // judge runs phases 1 to 3. A refusal by freeze, grant, owner or connection is

@@ -218,7 +218,7 @@ func (b *Broker) vendHeld(ctx context.Context, c agent.Caller, con *vault.Connec
 	}
 	h := Held{Action: out.Action, Approval: out.Approval}
 	if level > h.Approval.Level {
-		if err := b.reask(ctx, h, j, level, epoch, now); err != nil {
+		if err := b.reask(ctx, h, j, level, "policy_changed", epoch, now); err != nil {
 			return nil, Outcome{}, err
 		}
 		if out, err = b.attach(ctx, h.Action); err != nil {

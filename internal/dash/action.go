@@ -185,6 +185,7 @@ func answered(e audit.Event) string {
 func plainWhy(reason string) string {
 	known := map[string]string{
 		"expired": "nobody answered in time", "cancelled": "the agent took it back", "policy_changed": "the rules changed and ask for more",
+		"target_changed": "what it would change was no longer as it had been shown",
 		"connection_revoked": "the account was disconnected", "agent_suspended": "the agent was suspended", "frozen": "it was frozen",
 		"grant_revoked": "the grant was revoked", "grant_expired": "the grant has expired", "connection_not_found": "the agent has no grant any more",
 	}
@@ -254,7 +255,7 @@ func question(p *approval.Approval) string {
 
 var (
 	errNoPresence = fault.New(fault.Conflict, "no_step_up", "This action does not ask for a passkey; reload the page.")
-	errOther      = fault.New(fault.Conflict, "question_changed", "Nothing was decided: this was asked again after your page was loaded, because the rules changed. Reload, look at what is asked now, and decide that.")
+	errOther      = fault.New(fault.Conflict, "question_changed", "Nothing was decided: this was asked again after your page was loaded, because the rules changed, or what it would change. Reload, look at what is asked now, and decide that.")
 )
 
 // asksThis checks that an answer is one to what stands open, and not to something

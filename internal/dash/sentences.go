@@ -27,7 +27,7 @@ var tellings = map[string]telling{
 	"action.expired":   {"Nobody answered in time: {what}, as {account}", ""},
 	"action.cancelled": {"{agent} took back: {what}, as {account}", ""},
 	"action.revoked":   {"Stopped before it was sent: {what}, as {account} ({why})", "bad"},
-	"action.reasked":   {"Asked again, because the rules ask for more: {what}, as {account}", "ask"},
+	"action.reasked":   {"Asked again, because {why}: {what}, as {account}", "ask"},
 	"action.retried":   {"Tried again, because nothing had left: {what}, as {account}", ""},
 	"action.refused":   {"A request of {who} was refused before anything was sent ({reason})", "bad"},
 
@@ -37,6 +37,7 @@ var tellings = map[string]telling{
 	"approval.spent":     {"The yes was used up: it counts once", ""},
 	"approval.expired":   {"The question, or the yes to it, ran out of time", ""},
 	"approval.withdrawn": {"The question was withdrawn ({why})", ""},
+	"preview.read":       {"{who} looked at what is there now: {what}, as {account}", ""},
 	"approval.refused":   {"An answer of {who} was refused ({reason})", "bad"},
 
 	"agent.registered":      {"{who} registered the agent {it}", ""},
@@ -91,6 +92,7 @@ var tellings = map[string]telling{
 	"connection.refresh_failed":      {"The tokens of {it} could not be renewed", "bad"},
 	"connection.needs_reauth":        {"{it} needs a new login", "bad"},
 	"connection.revoked":             {"{who} disconnected {it}", "bad"},
+	"connection.previews_shared":     {"{who} said who sees through {it} what an action would change: {with}", ""},
 	"connection.ended":               {"The tokens of {it} were destroyed here", ""},
 	"connection.late_tokens_revoked": {"Tokens of {it} that came after its end were given back", ""},
 
