@@ -51,6 +51,7 @@ func (s *Server) connectionViews(ctx context.Context, c *call) ([]Connection, er
 		v := Connection{
 			ID: string(con.ID), Account: n.account(con), State: string(con.Status), Scopes: con.Scopes, Via: via(con), Note: con.Why,
 			CreatedAt: con.CreatedAt, LastUsedAt: con.UsedAt, Mine: con.User == c.who.User, CanReconnect: con.Kind == vault.ByCode,
+			Shared: con.Previews == vault.ApproversLook,
 		}
 		if v.Account.Sandbox {
 			v.Via = "a login at the built-in sandbox"

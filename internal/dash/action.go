@@ -32,6 +32,13 @@ func (s *Server) find(ctx context.Context, c *call) (broker.Shown, error) {
 
 func (s *Server) action(ctx context.Context, c *call) (reply, error) {
 	v, err := s.actionView(ctx, c)
+	if err == nil && v.Preview != nil && v.Preview.State == "later" && c.http.URL.Query().Has("now") {
+		// Without a script, the page waits for what it is asked to show.
+		var shown broker.Shown
+		if shown, err = s.find(ctx, c); err == nil {
+			err = s.peek(ctx, c, shown, v.Preview)
+		}
+	}
 	return reply{page: func(w io.Writer) error { return s.Pages.Action(w, v) }}, err
 }
 
@@ -86,6 +93,7 @@ func (s *Server) actionView(ctx context.Context, c *call) (ActionPage, error) {
 	}
 	if v.Open() {
 		v.Halted = s.stops(n, a)
+		v.Preview = s.previewLater(ctx, c, n, shown)
 	}
 	events, err := s.Select(ctx, Query{Org: s.Org, Object: string(a.ID), Limit: 100})
 	if err != nil {
@@ -94,7 +102,7 @@ func (s *Server) actionView(ctx context.Context, c *call) (ActionPage, error) {
 	slices.Reverse(events)
 	for _, e := range events {
 		if e.Verb == "action.reasked" {
-			v.AskedAgainAt = e.At
+			v.AskedAgainAt, v.AskedAgainWhy = e.At, plainWhy(e.Data["why"])
 		}
 	}
 	v.Receipt = p.DecidedBy != "" && p.ID == a.Approval
@@ -185,7 +193,7 @@ func answered(e audit.Event) string {
 func plainWhy(reason string) string {
 	known := map[string]string{
 		"expired": "nobody answered in time", "cancelled": "the agent took it back", "policy_changed": "the rules changed and ask for more",
-		"target_changed": "what it would change was no longer as it had been shown",
+		"target_changed":     "what it would change was no longer as it had been shown",
 		"connection_revoked": "the account was disconnected", "agent_suspended": "the agent was suspended", "frozen": "it was frozen",
 		"grant_revoked": "the grant was revoked", "grant_expired": "the grant has expired", "connection_not_found": "the agent has no grant any more",
 	}
@@ -296,6 +304,7 @@ func (s *Server) cannotRun(ctx context.Context, a *action.Action) error {
 type decisionBegin struct {
 	Digest   string `json:"digest"`
 	Question string `json:"question"`
+	Shown    string `json:"shown"`
 }
 
 // beginDecision asks this person's passkey to sign the decision digest of a
@@ -317,6 +326,9 @@ func (s *Server) beginDecision(ctx context.Context, c *call, req decisionBegin) 
 	if err := s.cannotRun(ctx, shown.Action); err != nil {
 		return reply{}, err
 	}
+	if shown.Approval.Precondition, err = s.Broker.Shown(ctx, c.who, shown.Held, req.Shown); err != nil {
+		return reply{}, err
+	}
 	options, handle, err := s.Users.BeginStepUp(ctx, c.who, shown.Approval.Digest(approval.Yes), c.now)
 	return s.ceremony(c, options, handle, err)
 }
@@ -325,6 +337,7 @@ type decision struct {
 	Decision  string          `json:"decision"`
 	Digest    string          `json:"digest"`
 	Question  string          `json:"question"`
+	Shown     string          `json:"shown"`
 	Reason    string          `json:"reason"`
 	Assertion json.RawMessage `json:"assertion"`
 }
@@ -345,7 +358,10 @@ func (s *Server) decide(ctx context.Context, c *call, req decision) (reply, erro
 			return reply{}, err
 		}
 	}
-	v := broker.Verdict{Answer: approval.Answer(req.Decision), Seen: seen, Reason: strings.TrimSpace(req.Reason), Channel: "web", Level: approval.Approve}
+	v := broker.Verdict{Answer: approval.Answer(req.Decision), Seen: seen, Reason: strings.TrimSpace(req.Reason), Channel: "web", Level: approval.Approve, Shown: req.Shown}
+	if shown.Approval.Precondition, err = s.Broker.Shown(ctx, c.who, shown.Held, req.Shown); err != nil {
+		return reply{}, err
+	}
 	if v.Answer == approval.Yes && len(req.Assertion) > 0 {
 		if v.Evidence, err = s.presence(ctx, c, shown.Approval, req.Assertion); err != nil {
 			return reply{}, by(err)

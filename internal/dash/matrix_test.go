@@ -47,6 +47,8 @@ var matrix = map[string]row{
 	"GET /actions/{id}/receipt":   {"/actions/$action/receipt", "", [6]int{303, 404, 409, 409, 409, 409}},
 	"GET /actions/{id}":           {"/actions/$action", "", [6]int{303, 404, 200, 200, 200, 200}},
 	"GET /actions/{id}/status":    {"/actions/$action/status", "", [6]int{401, 404, 200, 200, 200, 200}},
+	// Only who owns the account looks through it. The others see the action, and why they do not see this.
+	"GET /actions/{id}/preview":   {"/actions/$action/preview", "", [6]int{401, 404, 200, 404, 404, 404}},
 	"POST /actions/{id}/passkey":  {"/actions/$action/passkey", `{"digest":"$digest","question":"$question"}`, [6]int{401, 404, 409, 403, 403, 403}},
 	"POST /actions/{id}/decision": {"/actions/$action/decision", `{"decision":"approve","digest":"$digest","question":"$question","reason":""}`, [6]int{401, 404, 200, 403, 403, 403}},
 	// The operator's: for those who manage the org.
@@ -60,6 +62,7 @@ var matrix = map[string]row{
 	"POST /connections/{id}/reconnect": {"/connections/$con/reconnect", `{}`, [6]int{401, 404, 200, 403, 404, 404}},
 	// Those who manage the org may end what is somebody else's, never use it.
 	"POST /connections/{id}/disconnect":   {"/connections/$con/disconnect", `{}`, [6]int{401, 404, 200, 403, 200, 200}},
+	"POST /connections/{id}/previews":     {"/connections/$con/previews", `{"with":"approvers"}`, [6]int{401, 404, 200, 403, 403, 403}},
 	"GET /connections/{id}/disconnected":  {"/connections/$con/disconnected", "", [6]int{303, 404, 303, 303, 303, 303}},
 	"GET /agents":                         {"/agents", "", [6]int{303, 200, 200, 200, 200, 200}},
 	"POST /agents":                        {"/agents", `{"name":"new-$n","public_key":"$public","profile":"strict","sources":"10.0.0.0/8"}`, [6]int{401, 200, 200, 403, 200, 200}},

@@ -95,6 +95,9 @@ func (r *Renderer) ActionLive(w io.Writer, v ActionPage) error {
 	return r.part(w, "action-live", v)
 }
 
+// Preview renders what is there now, alone, for the page that asks for it.
+func (r *Renderer) Preview(w io.Writer, v *PreviewPanel) error { return r.part(w, "preview", v) }
+
 // Connections renders the connected accounts.
 func (r *Renderer) Connections(w io.Writer, v ConnectionsPage) error {
 	return r.page(w, "connections", v)

@@ -40,7 +40,7 @@ func corpus(t *testing.T) []hostile {
 // our own that choose a class or an icon, and tokens that we made.
 var fixed = map[string]bool{
 	"Section": true, "Tone": true, "Level": true, "Risk": true, "State": true, "Status": true, "Effect": true, "Profile": true, "Mode": true,
-	"Scheme": true, "CSRF": true, "SHA256": true, "Form": true, "Kind": true, "Dump": true, "Decision": true, "ID": true, "ConnectionID": true, "ObjectID": true, "Question": true, "Spec": true, "Page": true,
+	"Scheme": true, "CSRF": true, "SHA256": true, "Form": true, "Kind": true, "Dump": true, "Decision": true, "ID": true, "ConnectionID": true, "ObjectID": true, "Question": true, "Spec": true, "Page": true, "Token": true,
 }
 
 // poison replaces every other string inside v, however deep, by s. A body is
@@ -102,6 +102,8 @@ func pages(r *dash.Renderer, s string) map[string]func(io.Writer) error {
 		"inbox":        func(w io.Writer) error { return r.Inbox(w, poisoned(frozen(), s)) },
 		"asked":        func(w io.Writer) error { return r.Inbox(w, poisoned(asked(), s)) },
 		"action":       func(w io.Writer) error { return r.Action(w, poisoned(comment(), s)) },
+		"previewed":    func(w io.Writer) error { return r.Action(w, poisoned(previewed(), s)) },
+		"gaps":         func(w io.Writer) error { return r.Action(w, poisoned(previewedGaps(), s)) },
 		"critical":     func(w io.Writer) error { return r.Action(w, poisoned(criticalDelete(), s)) },
 		"done":         func(w io.Writer) error { return r.Action(w, poisoned(succeeded(), s)) },
 		"connections":  func(w io.Writer) error { return r.Connections(w, poisoned(connections(), s)) },

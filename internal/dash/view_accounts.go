@@ -38,6 +38,7 @@ type Connection struct {
 	Forgotten bool
 	Spec      string // which catalogue its operations are in
 	Owner     string // whose it is, when it is not the reader's
+	Shared    bool   // approvers see through it what an action would change
 	// Mine and CanReconnect choose which buttons are offered.
 	Mine, CanReconnect bool
 	CreatedAt          time.Time

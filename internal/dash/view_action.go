@@ -34,9 +34,13 @@ type ActionPage struct {
 	ExpiresAt  time.Time
 	Repeats    int
 
-	// AskedAgainAt is when the rules changed and the answer of before counted no
-	// more; zero if they did not.
-	AskedAgainAt time.Time
+	// AskedAgainAt is when the answer of before counted no more; zero if it never
+	// did. AskedAgainWhy says why, in words.
+	AskedAgainAt  time.Time
+	AskedAgainWhy string
+
+	// Preview is what would change; nil where nothing is known to look at.
+	Preview *PreviewPanel
 
 	Halted    string // a sentence: what keeps it from running whatever is answered
 	StepUp    bool   // approving needs a passkey

@@ -65,7 +65,7 @@ window.Valetkey = (() => {
   };
 
   // What these refuse is over: only a page that is loaded again has the new one.
-  const outdated = new Set(["question_changed", "approval_stale", "approval_not_open", "approval_expired", "no_step_up", "cannot_run", "form_token",
+  const outdated = new Set(["question_changed", "preview_stale", "approval_stale", "approval_not_open", "approval_expired", "no_step_up", "cannot_run", "form_token",
     "proposal_not_open", "proposal_expired", "proposal_stale", "device_stale", "not_frozen"]);
   const offerReload = (form) => {
     const again = document.createElement("a");
@@ -117,7 +117,7 @@ window.Valetkey = (() => {
         body.credential = await Valetkey.enrol(form.dataset.enrol, { invite: body.invite });
       } else if (begin && wanted(button)) {
         tell(form, "Waiting for your passkey…");
-        body.assertion = await Valetkey.assert(begin, { digest: body.digest, question: body.question });
+        body.assertion = await Valetkey.assert(begin, { digest: body.digest, question: body.question, shown: body.shown });
       }
       tell(form, form.dataset.sending || "Sending…");
       const answer = await post(form.getAttribute("action"), body);
@@ -179,6 +179,8 @@ window.Valetkey = (() => {
       update();
     }, { threshold: [0, 0.99, 1] }).observe(button);
     document.addEventListener("visibilitychange", update);
+    // What comes into the page may have moved the button under a finger.
+    document.addEventListener("htmx:afterSwap", () => { button.disabled = true; update(); });
   };
   const armAll = (root) => {
     for (const button of root.querySelectorAll("[data-arm]:not([data-arm=watched])")) {
