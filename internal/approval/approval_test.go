@@ -253,6 +253,7 @@ func TestDecisionDigestBindsEverything(t *testing.T) {
 		"nonce":       func(p *approval.Approval) { p.Nonce = append(slices.Clone(p.Nonce[:15]), p.Nonce[15]^1) },
 		"short nonce": func(p *approval.Approval) { p.Nonce = p.Nonce[:15] },
 		"expiry":      func(p *approval.Approval) { p.ExpiresAt = p.ExpiresAt.Add(time.Microsecond) },
+		"shown":       func(p *approval.Approval) { p.Precondition = "x" },
 		// The same bytes, cut at another place.
 		"border": func(p *approval.Approval) { p.PolicyVersion, p.SpecHash = "policy-1s", "pec-1" },
 	} {
@@ -273,6 +274,18 @@ func TestDecisionDigestBindsEverything(t *testing.T) {
 	}
 	if p.Digest(approval.Yes) != first {
 		t.Error("the digest changed by being answered")
+	}
+	// What was shown is part of the answer, and of nothing before it.
+	d := decider(2)
+	d.Precondition = "what was there"
+	shown := *base
+	if _, err := shown.Decide(approval.Yes, d, shown.Effect, "", start); err != nil {
+		t.Fatal(err)
+	}
+	want := *base
+	want.Precondition = "what was there"
+	if shown.Digest(approval.Yes) != want.Digest(approval.Yes) || shown.Digest(approval.Yes) == first {
+		t.Error("the answer does not cover what was shown")
 	}
 	if a, b := opened(1), opened(1); bytes.Equal(a.Nonce, b.Nonce) || len(a.Nonce) != 16 {
 		t.Error("nonces repeat")

@@ -157,8 +157,11 @@ func tell(t testing.TB) *told {
 	must(enrol(key, mira), nil)
 	must(a.Hold(ap.ID, ap.ExpiresAt, noon))
 	must(ap.Opened(a, "agent:"+string(party.Agent), noon), nil)
-	evidence := key.assert(t, mira, ap.Digest(approval.Yes), at(9))
-	must(ap.Decide(approval.Yes, approval.Decider{User: mira, Channel: "web", Level: approval.StepUp, Evidence: evidence}, a.Effect, "", at(10)))
+	saw := strings.Repeat("5a", 32)
+	answered := *ap
+	answered.Precondition = saw
+	evidence := key.assert(t, mira, answered.Digest(approval.Yes), at(9))
+	must(ap.Decide(approval.Yes, approval.Decider{User: mira, Channel: "web", Level: approval.StepUp, Evidence: evidence, Precondition: saw}, a.Effect, "", at(10)))
 	must(a.Approve("user:"+string(mira), at(10)))
 	must(ap.Spend(a.Effect, at(11)))
 	must(a.Claim(a.Effect, at(11)))
@@ -179,7 +182,7 @@ func tell(t testing.TB) *told {
 			OpenedAt: ap.CreatedAt, ExpiresAt: ap.ExpiresAt, Rules: ap.Rules, Why: ap.Why,
 		},
 		Decisions: []approval.ReceiptDecision{{
-			Answer: approval.Yes, Digest: hex.EncodeToString(digest[:]), By: mira, ByName: "Mira", At: ap.DecidedAt, Channel: "web", Level: approval.StepUp, Evidence: evidence,
+			Answer: approval.Yes, Digest: hex.EncodeToString(digest[:]), By: mira, ByName: "Mira", At: ap.DecidedAt, Channel: "web", Level: approval.StepUp, Precondition: saw, Evidence: evidence,
 		}},
 	}
 	o.show(t)
@@ -350,6 +353,8 @@ func TestReceiptOfALiar(t *testing.T) {
 		"another outcome":      {func(o *told) { o.receipt.Action.State = action.Failed }, "execution", true},
 		"no passkey touch":     {func(o *told) { o.receipt.Events = o.receipt.Events[:1] }, "decision", true},
 		"a foreign passkey":    {func(o *told) { forge(t, o, mallory) }, "decision", true},
+		"another view":         {func(o *told) { o.receipt.Decisions[0].Precondition = strings.Repeat("00", 32) }, "decision", true},
+		"no view":              {func(o *told) { o.receipt.Decisions[0].Precondition = "" }, "decision", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := tell(t)

@@ -232,6 +232,8 @@ func TestRoadInBrowser(t *testing.T) {
 	})
 	b.open("/actions/" + string(critical.Action.ID))
 	b.says("Approve with passkey")
+	b.says("The repository and all that is in it")
+	b.until(`document.querySelector("input[name=shown]").form.id === "decide-form"`)
 	b.shot("critical")
 	b.click(`button[value=approve]`)
 	b.says("accepted the request")
@@ -239,6 +241,9 @@ func TestRoadInBrowser(t *testing.T) {
 	b.shot("critical-done")
 	if n := s.Sandbox.Count("DELETE", "/repos/octocat/hello-world"); n != 1 {
 		t.Errorf("%d deletions upstream", n)
+	}
+	if h, err := s.App.DB.Actions().Held(t.Context(), "org_default", critical.Action.ID); err != nil || h.Approval.Precondition == "" {
+		t.Errorf("the answer does not cover what was shown (%v)", err)
 	}
 
 	// Answered elsewhere: every part of the open page follows.

@@ -141,7 +141,7 @@ func providers() []dash.Provider {
 
 func connections() dash.ConnectionsPage {
 	return dash.ConnectionsPage{Chrome: chrome("Connections", "connections"), Providers: providers(), Connections: []dash.Connection{
-		{ID: "con_01", Account: octocat, State: "active", Scopes: []string{"repo", "read:user"}, Via: "OAuth App", Agents: []dash.AgentRef{notes, triage}, CreatedAt: ago(12 * 24 * time.Hour), LastUsedAt: ago(2 * time.Minute)},
+		{ID: "con_01", Account: octocat, State: "active", Mine: true, Shared: true, Scopes: []string{"repo", "read:user"}, Via: "OAuth App", Agents: []dash.AgentRef{notes, triage}, CreatedAt: ago(12 * 24 * time.Hour), LastUsedAt: ago(2 * time.Minute)},
 		{ID: "con_03", Account: dash.AccountRef{ConnectionID: "con_03", Provider: "GitHub", Account: "octo-bot"}, State: "needs_reauth", Via: "pasted token", Note: "GitHub refused the token on 11 August. Nothing is lost: log in again and the grants go on as they were.", CreatedAt: ago(90 * 24 * time.Hour), LastUsedAt: ago(30 * time.Hour)},
 		{ID: "con_02", Account: sandbox, State: "active", Scopes: []string{"repo"}, Via: "sandbox", Agents: []dash.AgentRef{notes}, CreatedAt: ago(12 * 24 * time.Hour)},
 	}}
