@@ -17,6 +17,9 @@
 // operation it is, on which resource, how risky and why. [Operation.Render] goes
 // the other way, from parameters to a Request.
 //
+// A [Preview] is how a person can be shown what an operation would change: which
+// listed reads tell what is there, what becomes of it, and what pins it.
+//
 // A [Refusal] is the answer for a request that could be read in two ways.
 // Nothing is sent for it.
 //

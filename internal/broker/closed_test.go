@@ -37,6 +37,10 @@ func TestNothingHappensUnrecorded(t *testing.T) {
 			}
 			return err
 		},
+		"a preview": func() error {
+			_, err := s.App.Broker.Preview(t.Context(), s.mira, held.Approval.ID, time.Now())
+			return err
+		},
 		"an approval": func() error { return s.decide(s.mira, held, "approve") },
 		"a disconnect": func() error {
 			_, err := s.App.Manage.Disconnect(t.Context(), s.mira, string(s.con.ID), time.Now())

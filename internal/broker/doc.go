@@ -19,6 +19,10 @@
 // that needs a human is held: stored, answered by [Broker.Decide], executed
 // from storage by [Broker.Run], whether or not the agent is still there.
 //
+// Before a person answers, [Broker.Preview] looks at what is there now with the
+// right of the account's owner. Its answer covers what was shown, and what has
+// become something else by the time of the claim is asked about again.
+//
 // Everything is judged again at execution, by the rules of that moment. The
 // transaction that commits an intent checks that authority has not moved since
 // the judgement; if it has, the judgement is repeated. What was claimed is

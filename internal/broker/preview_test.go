@@ -392,6 +392,11 @@ func TestUnreadAtExecution(t *testing.T) {
 		t.Errorf("the merge is %s (%s): %v", h.Action.State, h.Action.Why, err)
 	}
 	s.sent("PUT", "/repos/octo/api/pulls/3/merge", 0)
+
+	// Looked at again, at the latest by the next process, it goes its way.
+	s.Restart()
+	s.ends(merge, action.Succeeded, "")
+	s.sent("PUT", "/repos/octo/api/pulls/3/merge", 1)
 }
 
 // Hanging up ends the looks.

@@ -27,7 +27,7 @@ type Sight string
 
 // The sights. Agents never look.
 const (
-	OwnerLooks     Sight = ""
+	OwnerLooks    Sight = ""
 	ApproversLook Sight = "approvers" // whoever may answer what waits there
 )
 
