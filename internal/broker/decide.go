@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -41,7 +42,8 @@ func (b *Broker) Decide(ctx context.Context, p user.Principal, ap id.Approval, v
 	if len(v.Reason) > MaxReason {
 		return Held{}, fault.New(fault.Invalid, "reason_too_long", fmt.Sprintf("The reason may have at most %d bytes.", MaxReason))
 	}
-	if h.Approval.Precondition, err = b.Shown(ctx, p, h, v.Shown); err != nil {
+	// A no is taken whatever it was said in view of.
+	if h.Approval.Precondition, err = b.Shown(ctx, p, h, v.Shown); err != nil && (v.Answer == approval.Yes || !errors.Is(err, ErrShown)) {
 		return Held{}, b.refusedPerson(ctx, p, h, err, now)
 	}
 	if v.Answer == approval.Yes && v.Level >= approval.StepUp {

@@ -259,6 +259,11 @@ func TestShownTokens(t *testing.T) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
+	_, err := s.App.Broker.Decide(t.Context(), s.mira, one.Approval.ID, broker.Verdict{
+		Answer: approval.No, Seen: one.Action.Effect, Level: approval.Approve, Channel: "web", Shown: token}, time.Now())
+	if err != nil {
+		t.Errorf("a no was held up: %v", err)
+	}
 	s.sent("POST", comments, 0)
 }
 

@@ -359,10 +359,10 @@ func (s *Server) decide(ctx context.Context, c *call, req decision) (reply, erro
 		}
 	}
 	v := broker.Verdict{Answer: approval.Answer(req.Decision), Seen: seen, Reason: strings.TrimSpace(req.Reason), Channel: "web", Level: approval.Approve, Shown: req.Shown}
-	if shown.Approval.Precondition, err = s.Broker.Shown(ctx, c.who, shown.Held, req.Shown); err != nil {
-		return reply{}, err
-	}
 	if v.Answer == approval.Yes && len(req.Assertion) > 0 {
+		if shown.Approval.Precondition, err = s.Broker.Shown(ctx, c.who, shown.Held, req.Shown); err != nil {
+			return reply{}, err
+		}
 		if v.Evidence, err = s.presence(ctx, c, shown.Approval, req.Assertion); err != nil {
 			return reply{}, by(err)
 		}
