@@ -40,8 +40,8 @@ const micros = (iso) => {
   return (BigInt(Date.parse(whole + "Z")) * 1000n + BigInt(part.padEnd(6, "0").slice(0, 6))).toString();
 };
 const challenge = sha256(
-  ...["valetkey/decision/v1", action.org, question.id, effect, decision.answer, String(question.level),
-    question.policy_version, question.spec_hash, Buffer.from(question.nonce, "base64"), micros(question.expires_at)].map(field),
+  ...["valetkey/decision/v2", action.org, question.id, effect, decision.answer, String(question.level),
+    question.policy_version, question.spec_hash, Buffer.from(question.nonce, "base64"), micros(question.expires_at), decision.precondition].map(field),
 );
 
 const e = decision.evidence;
