@@ -229,10 +229,15 @@ func TestJournal(t *testing.T) {
 		check(t, err)
 		return n
 	}
-	write("freeze", "agt_1")
+	one := write("freeze", "agt_1")
 	two := write("connection.revoke", "con_1")
 	check(t, j.Settle(epoch.Add(time.Second), two))
 	write("freeze", "agt_2")
+	// What came before a settled entry may still be on its way.
+	if pending, err := j.Pending(); err != nil || len(pending) != 2 || pending[0].N != one {
+		t.Errorf("pending %+v, %v", pending, err)
+	}
+	check(t, j.Settle(epoch.Add(time.Second), one))
 
 	again := openJournal(t, path)
 	entries, err := again.Entries()
@@ -261,6 +266,23 @@ func TestJournal(t *testing.T) {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("mode %v, %v", info.Mode(), err)
 		}
+	}
+}
+
+// A line that settles all before it is understood, and settles no later one.
+func TestJournalSettledUpTo(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	check(t, os.WriteFile(path, []byte(`{"n":1,"at":1,"kind":"freeze","data":{"object":"agt_1"}}
+{"n":2,"at":1,"kind":"freeze","data":{"object":"agt_2"}}
+{"n":3,"at":1,"kind":"settled","data":{"n":"2"}}
+{"n":4,"at":1,"kind":"freeze","data":{"object":"agt_3"}}
+`), 0o600))
+	j := openJournal(t, path)
+	if pending, err := j.Pending(); err != nil || len(pending) != 1 || pending[0].N != 4 {
+		t.Errorf("pending %+v, %v", pending, err)
+	}
+	if all, err := j.Entries(); err != nil || len(all) != 3 {
+		t.Errorf("entries %+v, %v", all, err)
 	}
 }
 
@@ -293,9 +315,10 @@ func TestJournalTornAndDamaged(t *testing.T) {
 func TestJournalRefuses(t *testing.T) {
 	j := openJournal(t, filepath.Join(t.TempDir(), "journal"))
 	for name, f := range map[string]func() error{
-		"reserved": func() error { _, err := j.Append(epoch, "settled", nil); return err },
-		"no kind":  func() error { _, err := j.Append(epoch, "", nil); return err },
-		"key":      func() error { _, err := j.Append(epoch, "freeze", map[string]string{"A": ""}); return err },
+		"reserved":      func() error { _, err := j.Append(epoch, "settled", nil); return err },
+		"reserved, too": func() error { _, err := j.Append(epoch, "recorded", nil); return err },
+		"no kind":       func() error { _, err := j.Append(epoch, "", nil); return err },
+		"key":           func() error { _, err := j.Append(epoch, "freeze", map[string]string{"A": ""}); return err },
 		"value": func() error {
 			_, err := j.Append(epoch, "freeze", map[string]string{"a": "\xff"})
 			return err

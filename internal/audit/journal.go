@@ -32,8 +32,14 @@ type JournalEntry struct {
 	Data map[string]string
 }
 
-// kindSettled marks all entries up to a number as recorded in the database.
-const kindSettled = "settled"
+// kindSettled marks one entry as recorded in the database; kindSettledTo, which
+// is read and not written, all entries up to a number.
+const (
+	kindSettled   = "recorded"
+	kindSettledTo = "settled"
+)
+
+func settles(kind string) bool { return kind == kindSettled || kind == kindSettledTo }
 
 // OpenJournal opens or creates the file, readable by the server alone.
 func OpenJournal(path string) (*Journal, error) {
@@ -59,14 +65,15 @@ func (j *Journal) Close() error { return j.file.close() }
 // Append records an entry and returns its number. The entry is durable when
 // Append returns.
 func (j *Journal) Append(now time.Time, kind string, data map[string]string) (int64, error) {
-	if kind == kindSettled {
+	if settles(kind) {
 		return 0, fmt.Errorf("append to journal: %q is reserved", kind)
 	}
 	return j.append(now, kind, data)
 }
 
-// Settle marks the entries up to and including number n as recorded in the
-// database, so that [Journal.Pending] leaves them out.
+// Settle marks the entry of number n as recorded in the database, so that
+// [Journal.Pending] leaves it out. It says nothing about those before it: one of
+// them may still be on its way.
 func (j *Journal) Settle(now time.Time, n int64) error {
 	_, err := j.append(now, kindSettled, map[string]string{"n": strconv.FormatInt(n, 10)})
 	return err
@@ -114,7 +121,7 @@ func (j *Journal) Entries() ([]JournalEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(all, func(e JournalEntry) bool { return e.Kind == kindSettled }), nil
+	return slices.DeleteFunc(all, func(e JournalEntry) bool { return settles(e.Kind) }), nil
 }
 
 // Pending returns the entries that are not settled: what to replay at start.
@@ -123,18 +130,21 @@ func (j *Journal) Pending() ([]JournalEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	var settled int64
+	var upTo int64
+	settled := map[int64]bool{}
 	for _, e := range all {
-		if e.Kind != kindSettled {
+		if !settles(e.Kind) {
 			continue
 		}
 		n, err := strconv.ParseInt(e.Data["n"], 10, 64)
 		if err != nil {
 			return nil, fmt.Errorf("read journal: entry %d settles %q", e.N, clip(e.Data["n"]))
 		}
-		settled = max(settled, n)
+		if settled[n] = true; e.Kind == kindSettledTo {
+			upTo = max(upTo, n)
+		}
 	}
-	return slices.DeleteFunc(all, func(e JournalEntry) bool { return e.Kind == kindSettled || e.N <= settled }), nil
+	return slices.DeleteFunc(all, func(e JournalEntry) bool { return settles(e.Kind) || e.N <= upTo || settled[e.N] }), nil
 }
 
 // read returns all entries. A line that is whole but unreadable is an error:

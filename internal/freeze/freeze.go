@@ -73,12 +73,12 @@ type Switch struct {
 	// can be cancelled.
 	Thrown func(Freeze)
 
-	writing sync.Mutex // held by who writes a change down; what holds, holds without it
+	turns turns // to write down what was made of a target; what holds, holds without one
 
 	mu        sync.RWMutex
 	active    map[id.Freeze]Freeze
 	unwritten map[id.Freeze]progress // in force, and not in the database as far as we know
-	journaled int64                  // number of the newest of our journal entries
+	entries   map[id.Freeze][]int64  // of the journal, to be settled when that freeze is written
 	moves     int                    // counts changes of the sets above
 	epoch     int64                  // of the authority that active was read under, see Sync
 }
@@ -105,9 +105,7 @@ func (s *Switch) Load(ctx context.Context, org id.Org) error {
 	if err != nil {
 		return fmt.Errorf("read freeze journal: %w", err)
 	}
-	last := int64(-1)
 	for _, entry := range pending {
-		last = entry.N
 		if entry.Kind != journalKind {
 			continue
 		}
@@ -119,9 +117,7 @@ func (s *Switch) Load(ctx context.Context, org id.Org) error {
 		}
 		// The database has it; whether it was lifted since, it knows too.
 		s.written(f.ID)
-	}
-	if last >= 0 {
-		if err := s.Journal.Settle(time.Now(), last); err != nil {
+		if err := s.Journal.Settle(time.Now(), entry.N); err != nil {
 			return fmt.Errorf("settle freeze journal: %w", err)
 		}
 	}
@@ -160,21 +156,25 @@ func (s *Switch) Throw(ctx context.Context, org id.Org, kind Kind, target, reaso
 	if s.Thrown != nil {
 		s.Thrown(f)
 	}
-	// It holds. What follows is done one by one in this process, so that each
-	// change sees what the one before it made of its target.
-	s.writing.Lock()
-	defer s.writing.Unlock()
+	// It holds. The journal is told before anything waits for the database, or
+	// for somebody who waits for it.
+	n, journalErr := s.Journal.Append(now, journalKind, f.entry())
+	if journalErr == nil {
+		s.note(f.ID, n)
+	}
+	// What follows is done one by one for each target in this process, so that
+	// each change sees what the one before it made of it.
+	defer s.turns.take(f)()
 	if there, ok := s.standing(ctx, f); ok {
-		s.release(f.ID) // nothing was written of it, so nothing is taken back
+		s.inherit(f.ID, there.ID)
+		s.release(f.ID)
+		s.settle(ctx, there.ID, now)
 		return there, nil
 	}
 	if late, ok := s.other(f, owed); ok {
+		s.inherit(f.ID, late.ID)
 		s.release(f.ID)
 		f = late // it could not be written when it was thrown: now it may
-	}
-	n, journalErr := s.Journal.Append(now, journalKind, f.entry())
-	if journalErr == nil {
-		s.noted(n)
 	}
 	there, storeErr := s.Store.CreateFreeze(context.WithoutCancel(ctx), &f, []audit.Event{f.event("freeze.thrown", f.By, now)})
 	switch {
@@ -182,17 +182,19 @@ func (s *Switch) Throw(ctx context.Context, org id.Org, kind Kind, target, reaso
 		s.owe(f.ID)
 	case there.ID == f.ID:
 		s.written(f.ID)
+		s.settle(ctx, f.ID, now)
 	default:
 		// Another replica was faster. Ours holds until theirs is known here.
+		s.inherit(f.ID, there.ID)
 		if err := s.Refresh(context.WithoutCancel(ctx), org); err != nil {
 			s.Log.WarnContext(ctx, "freeze of another replica not read yet", slog.String("freeze", string(there.ID)), slog.Any("error", err))
 			s.written(f.ID)
 		} else {
 			s.release(f.ID)
 		}
+		s.settle(ctx, there.ID, now)
 		f = *there
 	}
-	s.settle(ctx, now)
 	if err := errors.Join(journalErr, storeErr); err != nil {
 		s.Log.ErrorContext(ctx, "freeze holds in memory but was not recorded everywhere", slog.String("freeze", string(f.ID)), slog.Any("error", err))
 		if journalErr != nil && storeErr != nil {
@@ -227,31 +229,14 @@ func (s *Switch) other(f Freeze, far progress) (Freeze, bool) {
 	return Freeze{}, false
 }
 
-// settle marks the journal's entries as recorded, unless one of them could not
-// be: then they are replayed at the next start. Those who are about to write
-// have no entry yet.
-func (s *Switch) settle(ctx context.Context, now time.Time) {
-	s.mu.Lock()
-	n, behind := s.journaled, false
-	for _, far := range s.unwritten {
-		behind = behind || far == owed
-	}
-	s.mu.Unlock()
-	if behind || n == 0 {
-		return
-	}
-	if err := s.Journal.Settle(now, n); err != nil {
-		s.Log.WarnContext(ctx, "freeze journal not settled; it is replayed at the next start", slog.Any("error", err))
-	}
-}
-
 // Lift ends a freeze. Unlike Throw it fails when it cannot be recorded.
 func (s *Switch) Lift(ctx context.Context, org id.Org, f id.Freeze, actor string, now time.Time) error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	s.mu.RLock()
-	held, missing := s.active[f], s.unwritten[f] != written
-	s.mu.RUnlock()
+	if f, here := s.held(f); here {
+		// Of one that is not known here there is nothing to write down but its end.
+		defer s.turns.take(f)()
+	}
+	held, _ := s.held(f)
+	missing := s.far(f) != written
 	lift := func(f id.Freeze) error {
 		return s.Store.UpdateFreeze(ctx, org, f, func(f *Freeze) ([]audit.Event, error) {
 			if !f.LiftedAt.IsZero() {
@@ -265,19 +250,24 @@ func (s *Switch) Lift(ctx context.Context, org id.Org, f id.Freeze, actor string
 	if missing && fault.From(err).Kind == fault.NotFound {
 		// It was thrown while the database could not be written: write it now, or
 		// find the one that its target was frozen by already.
-		var there *Freeze
-		if there, err = s.Store.CreateFreeze(ctx, &held, []audit.Event{held.event("freeze.replayed", held.By, now)}); err == nil {
-			s.written(f)
-			err = lift(there.ID)
-			defer s.release(there.ID)
+		there, lost := s.Store.CreateFreeze(ctx, &held, []audit.Event{held.event("freeze.replayed", held.By, now)})
+		if lost != nil {
+			return lost
+		}
+		s.written(f)
+		s.inherit(f, there.ID)
+		s.settle(ctx, there.ID, now)
+		if err = lift(there.ID); err == nil || errors.Is(err, ErrLifted) {
+			s.release(there.ID)
 		}
 	}
 	if err != nil && !errors.Is(err, ErrLifted) {
 		return err
 	}
-	// Also when somebody lifted it elsewhere: the database decides.
+	// Also when somebody lifted it elsewhere: the database decides. What the
+	// journal has of it must not come back at the next start.
 	s.release(f)
-	s.settle(ctx, now)
+	s.settle(ctx, f, now)
 	return err
 }
 
@@ -406,10 +396,17 @@ func (s *Switch) owe(f id.Freeze) {
 	s.unwritten[f] = owed
 }
 
-func (s *Switch) noted(n int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.journaled = max(s.journaled, n)
+func (s *Switch) held(f id.Freeze) (Freeze, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	held, ok := s.active[f]
+	return held, ok
+}
+
+func (s *Switch) far(f id.Freeze) progress {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.unwritten[f]
 }
 
 func (s *Switch) written(f id.Freeze) {

@@ -272,7 +272,7 @@ func TestThrowWithoutDatabase(t *testing.T) {
 
 	w.disk.full.Store(false)
 	other := w.throw(freeze.Agent, "agt_9")
-	w.pending(2) // a later success does not hide the one that is missing
+	w.pending(1) // a later success does not hide the one that is missing
 	w.lift(other)
 
 	w.start()
@@ -296,7 +296,7 @@ func TestLiftWhatOnlyTheJournalKnows(t *testing.T) {
 	w.disk.full.Store(false)
 	w.lift(f)
 	w.frozen(false)
-	w.pending(2) // the other one is not written yet
+	w.pending(1) // the other one is not written yet
 	w.start()
 	w.frozen(false)
 	if err := w.sw.Check(org, "agt_9", "", ""); !errors.Is(err, freeze.ErrFrozen) {
