@@ -24,6 +24,23 @@ func (s *Spec) Forms() []Resource {
 	return out
 }
 
+// PlainType is the type whose resources are named without it: the first that s
+// has, or "" where it has none. "octo/api" is one of them; a resource of another
+// type is written "team:octo/admins".
+func (s *Spec) PlainType() string {
+	for i := range s.Resources {
+		if r := s.Resources[i].Resource; r.Type != "" && r.ID != "" {
+			return r.Type
+		}
+	}
+	for i := range s.Operations {
+		if r := s.Operations[i].Resource; r.Type != "" && r.ID != "" {
+			return r.Type
+		}
+	}
+	return ""
+}
+
 // Fits reports whether name is an id in the form of r, as a Spec has it; or,
 // with a "*" in the place of its last parts, everything below the others.
 func (r Resource) Fits(name string) bool {

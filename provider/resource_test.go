@@ -18,6 +18,13 @@ func TestForms(t *testing.T) {
 	if d := cmp.Diff([]provider.Resource{repo, org, file}, spec.Forms()); d != "" {
 		t.Errorf("forms (-want +got):\n%s", d)
 	}
+	if got := spec.PlainType(); got != "repository" {
+		t.Errorf("plain names are those of a %q", got)
+	}
+	spec.Resources = nil
+	if got := spec.PlainType() + (&provider.Spec{}).PlainType(); got != "organization" {
+		t.Errorf("plain names are those of a %q", got)
+	}
 	for _, c := range []struct {
 		form provider.Resource
 		name string

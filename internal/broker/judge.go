@@ -176,7 +176,7 @@ func (b *Broker) judge(ctx context.Context, s subject, con *vault.Connection, p 
 	if err := b.Freezes.Check(b.Org, s.agent, con.ID, con.User); err != nil {
 		return nil, err
 	}
-	if err := b.granted(ctx, s.agent, con, m, now); err != nil {
+	if err := b.granted(ctx, s.agent, con, p.Spec, m, now); err != nil {
 		return nil, err
 	}
 	if err := b.alive(ctx, con); err != nil {
@@ -203,7 +203,7 @@ func (b *Broker) judge(ctx context.Context, s subject, con *vault.Connection, p 
 
 // granted finds a live grant that covers the request. The refusal is that of
 // the grant that comes closest.
-func (b *Broker) granted(ctx context.Context, who id.Agent, con *vault.Connection, m *provider.Match, now time.Time) error {
+func (b *Broker) granted(ctx context.Context, who id.Agent, con *vault.Connection, spec *provider.Spec, m *provider.Match, now time.Time) error {
 	grants, err := b.grantsOf(ctx, who)
 	if err != nil {
 		return err
@@ -219,7 +219,7 @@ func (b *Broker) granted(ctx context.Context, who id.Agent, con *vault.Connectio
 		if action.Vends(m.Operation) {
 			err = g.CoversVend(now)
 		} else {
-			err = g.Covers(m.Operation, m.Resource.Type, m.Resource.ID, now)
+			err = g.Covers(m.Operation, grant.Resource{Kind: m.Resource.Type, ID: m.Resource.ID, Plain: m.Resource.Type == spec.PlainType()}, now)
 		}
 		if err == nil {
 			return nil

@@ -37,7 +37,7 @@ type Grant struct {
 	User       id.User
 	Mode       Mode
 	Operations []string // exact names, or a prefix ending in ".*"; "*" is everything
-	Resources  []string // "octo/api", "octo/*", "organization:octo"; empty is every resource
+	Resources  []string // "octo/api", "octo/*", "organization:octo", "*"; empty is every resource
 	ExpiresAt  time.Time
 	RevokedAt  time.Time
 	CreatedAt  time.Time
@@ -66,11 +66,17 @@ func (g *Grant) Live(now time.Time) error {
 	return nil
 }
 
-// Covers says whether g allows operation on resource ("octo/api" of the kind
-// "repository", or "" when the request names none). A grant that is limited to
+// Resource is what a request touches: "octo/api" of the kind "repository".
+// Without an id it names none.
+type Resource struct {
+	Kind, ID string
+	Plain    bool // a pattern without a kind is one of this kind
+}
+
+// Covers says whether g allows operation on r. A grant that is limited to
 // resources does not cover a request that names none: what it touches cannot be
 // told.
-func (g *Grant) Covers(operation, kind, resource string, now time.Time) error {
+func (g *Grant) Covers(operation string, r Resource, now time.Time) error {
 	if err := g.Live(now); err != nil {
 		return err
 	}
@@ -82,9 +88,9 @@ func (g *Grant) Covers(operation, kind, resource string, now time.Time) error {
 	}
 	switch {
 	case len(g.Resources) == 0:
-	case resource == "":
+	case r.ID == "":
 		return errUnnamed(g.Resources)
-	case !anyMatch(g.Resources, resource, "/") && !anyMatch(g.Resources, kind+":"+resource, "/"):
+	case !r.in(g.Resources):
 		return ErrResource
 	}
 	return nil
@@ -126,6 +132,19 @@ func closeness(refusal error) int {
 		}
 	}
 	return 0
+}
+
+// in reports whether one of patterns names r. Those of other kinds than the
+// plain one carry their kind: "octo/*" are repositories, and not the teams of
+// octo. "*" is everything that has a name.
+func (r Resource) in(patterns []string) bool {
+	switch {
+	case r.ID == "":
+		return false
+	case r.Plain && anyMatch(patterns, r.ID, "/"):
+		return true
+	}
+	return anyMatch(patterns, r.Kind+":"+r.ID, "/")
 }
 
 // CoversVend says whether g lets the agent hold the token itself. A token

@@ -59,7 +59,7 @@ func TestCoversRefuses(t *testing.T) {
 		{"climbing out", []string{"*"}, []string{"octo/api"}, "op", "octo/api/../web", grant.ErrResource},
 	} {
 		g := grant.Grant{Mode: grant.Broker, Operations: c.operations, Resources: c.resources}
-		if err := g.Covers(c.operation, "repository", c.resource, now); !errors.Is(err, c.want) {
+		if err := g.Covers(c.operation, repository(c.resource), now); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v on %v covers %q on %q: %v, want %v", c.why, c.operations, c.resources, c.operation, c.resource, err, c.want)
 		}
 	}
@@ -85,8 +85,38 @@ func TestCovers(t *testing.T) {
 		{[]string{"*"}, []string{"Octo/*"}, "op", "octo/api"},
 	} {
 		g := grant.Grant{Mode: grant.Broker, Operations: c.operations, Resources: c.resources}
-		if err := g.Covers(c.operation, "repository", c.resource, now); err != nil {
+		if err := g.Covers(c.operation, repository(c.resource), now); err != nil {
 			t.Errorf("%v on %v covers %q on %q: %v", c.operations, c.resources, c.operation, c.resource, err)
+		}
+	}
+}
+
+// repository is a resource of the kind that goes without its name.
+func repository(name string) grant.Resource {
+	return grant.Resource{Kind: "repository", ID: name, Plain: true}
+}
+
+// A pattern without a kind is written for the kind that goes without, and for
+// no other that has a thing of the same name.
+func TestCoversByKind(t *testing.T) {
+	for _, c := range []struct {
+		pattern string
+		r       grant.Resource
+		want    error
+	}{
+		{"octo/*", grant.Resource{Kind: "team", ID: "octo/admins"}, grant.ErrResource},
+		{"octo/admins", grant.Resource{Kind: "team", ID: "octo/admins"}, grant.ErrResource},
+		{"octo", grant.Resource{Kind: "organization", ID: "octo"}, grant.ErrResource},
+		{"repository:octo/*", grant.Resource{Kind: "team", ID: "octo/admins"}, grant.ErrResource},
+		{"team:octo/*", grant.Resource{Kind: "team", ID: "octo/admins"}, nil},
+		{"team:octo/admins", grant.Resource{Kind: "team", ID: "Octo/Admins"}, nil},
+		{"team:octo/*", repository("octo/admins"), grant.ErrResource},
+		{"*", grant.Resource{Kind: "team", ID: "octo/admins"}, nil},
+		{"*", grant.Resource{Kind: "team"}, grant.ErrResource},
+	} {
+		g := grant.Grant{Mode: grant.Broker, Operations: []string{"*"}, Resources: []string{c.pattern}}
+		if err := g.Covers("op", c.r, now); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
+			t.Errorf("%s and the %s %s: %v, want %v", c.pattern, c.r.Kind, c.r.ID, err, c.want)
 		}
 	}
 }
@@ -108,7 +138,7 @@ func TestLive(t *testing.T) {
 	} {
 		c.g.Mode, c.g.Operations = grant.Vend, []string{"*"}
 		for name, err := range map[string]error{
-			"Live": c.g.Live(c.at), "Covers": c.g.Covers("op", "", "", c.at), "CoversVend": c.g.CoversVend(c.at),
+			"Live": c.g.Live(c.at), "Covers": c.g.Covers("op", grant.Resource{}, c.at), "CoversVend": c.g.CoversVend(c.at),
 		} {
 			if !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
 				t.Errorf("%s: %s is %v, want %v", c.why, name, err, c.err)
@@ -196,7 +226,7 @@ func TestNoPrefixEscapes(t *testing.T) {
 			t.Fatal(err)
 		}
 		resource := word.Draw(t, "a") + rapid.SampledFrom([]string{"", "/", owner, owner + "/"}).Draw(t, "b") + word.Draw(t, "c")
-		if g.Covers("op", "repository", resource, now) == nil && (!strings.HasPrefix(resource, owner+"/") || len(resource) == len(owner)+1) {
+		if g.Covers("op", repository(resource), now) == nil && (!strings.HasPrefix(resource, owner+"/") || len(resource) == len(owner)+1) {
 			t.Fatalf("%v covers %q", g.Resources, resource)
 		}
 	})
