@@ -176,7 +176,7 @@ func (c *connectionAdd) Run(r *run) error {
 		return r.print(k)
 	}
 	r.say("Connected %s at %s as %s (%s).", cell(k.Account, 60), cell(k.Provider, 40), cell(k.Name, 60), k.ID)
-	r.next("No agent can use it yet. Let one:", r.command("grant", "add", "AGENT", k.Name, "--operation", "NAME"))
+	r.next("No agent can use it yet. Let one:", r.command("grant add", operands{"AGENT", k.Name}, "--operation", "NAME"))
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/api"
+	"github.com/valetkey/valetkey/internal/display"
 )
 
 type agentCommand struct {
@@ -65,11 +66,11 @@ func (c *agentAdd) Run(r *run) error {
 		}
 		r.note("Its private key is %s, readable by you alone. The agent needs:\n", path)
 		if to.public != "" {
-			r.note("  export VALETKEY_SERVER=%s", cell(quoted([]string{strings.TrimSuffix(to.public, "/")}), 300))
+			r.note("  export VALETKEY_SERVER=%s", cell(display.Shell(strings.TrimSuffix(to.public, "/")), 300))
 		}
-		r.note("  export VALETKEY_CLIENT_ID=%s\n  export VALETKEY_KEY_FILE=%s\n", cell(quoted([]string{a.Name}), 80), quoted([]string{path}))
+		r.note("  export VALETKEY_CLIENT_ID=%s\n  export VALETKEY_KEY_FILE=%s\n", cell(display.Shell(a.Name), 80), display.VisibleText(display.Shell(path)))
 	}
-	r.next("It may do nothing yet. Let it use an account:", r.command("grant", "add", a.Name, "CONNECTION", "--operation", "NAME"))
+	r.next("It may do nothing yet. Let it use an account:", r.command("grant add", operands{a.Name, "CONNECTION"}, "--operation", "NAME"))
 	return nil
 }
 
@@ -113,7 +114,7 @@ func (c *agentList) Run(r *run) error {
 		{title: "NAME", least: 12}, {title: "STATUS"}, {title: "MAY DO", least: 16}, {title: "LAST SEEN"}, {title: "FROM", drop: 1, least: 12}, {title: "PROFILE", drop: 2}, {title: "ID", drop: 3},
 	}, rows)
 	if err == nil && idle != "" {
-		r.maybe("To let an agent do something:", r.command("grant", "add", idle, "CONNECTION", "--operation", "NAME"))
+		r.maybe("To let an agent do something:", r.command("grant add", operands{idle, "CONNECTION"}, "--operation", "NAME"))
 	}
 	return err
 }
@@ -203,7 +204,7 @@ func (c *agentShow) Run(r *run) error {
 			rows = append(rows, []string{onWhich(g), operations(g), resources(g), g.Mode, ends(g, now), g.ID})
 		}
 	}
-	err = r.table("It may do nothing yet. Let it use an account:\n  "+r.command("grant", "add", a.Name, "CONNECTION", "--operation", "NAME"), []column{
+	err = r.table("It may do nothing yet. Let it use an account:\n  "+r.command("grant add", operands{a.Name, "CONNECTION"}, "--operation", "NAME"), []column{
 		{title: "MAY USE", least: 14}, {title: "FOR", least: 12}, {title: "ON", least: 8}, {title: "MODE", drop: 1}, {title: "LEFT"}, {title: "GRANT", drop: 2},
 	}, rows)
 	if err != nil {
@@ -264,7 +265,7 @@ func (r *run) changeAgent(ref agentRef, what api.AgentChange) error {
 	}
 	r.say("%s is %s, profile %s, may call from %s.", cell(a.Name, 63), r.standing(a), a.Profile, strings.Join(a.Sources, ", "))
 	if a.Frozen && what.Status == "active" {
-		r.next("A freeze still stops it. See it:", r.command("freeze", "list"))
+		r.next("A freeze still stops it. See it:", r.command("freeze list", nil))
 	}
 	for _, w := range a.Warnings {
 		r.note("%s %s", r.yellow("warning:"), cell(w, 500))
@@ -317,7 +318,7 @@ func (c *agentRotate) Run(r *run) error {
 		r.say("%s %s (%s, kid %s).", word, k.ID, k.Alg, cell(k.KID, 60))
 	}
 	if len(c.Revoke) == 0 {
-		r.next("The old keys still work. When the agent uses the new one, revoke them (agent show has their ids):", r.command("agent", "rotate", c.Agent, "--revoke", "KEY"))
+		r.next("The old keys still work. When the agent uses the new one, revoke them (agent show has their ids):", r.command("agent rotate", operands{c.Agent}, "--revoke", "KEY"))
 	}
 	return nil
 }

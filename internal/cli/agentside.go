@@ -110,12 +110,13 @@ func (c *asAgent) explain(r *run, err error) error {
 		return err
 	}
 	here, there := strings.TrimSuffix(c.reached, "/"), strings.TrimSuffix(issuer, "/")
-	next := fmt.Sprintf("Pass --server %s", quoted([]string{there}))
-	if c.reached != issuer {
-		next += fmt.Sprintf(", and where that name does not lead there, --address %s, too", quoted([]string{here}))
+	// Who passes that name signs for it, and must not send it to whoever said so.
+	next := "If that is the one you mean, pass --server " + display.Shell(there)
+	if c.reached != c.issuer {
+		next += ", and leave out --address (or $VALETKEY_ADDRESS): its name leads to it"
 	}
 	return &failure{Code: exitRefused, Reason: "wrong_audience", Err: err,
-		Text: fmt.Sprintf("The server at %s is %s, and takes signatures for that name only; this one was for %s.", here, display.VisibleText(there), strings.TrimSuffix(c.issuer, "/")),
+		Text: fmt.Sprintf("The server at %s calls itself %s, and takes signatures for that name only; this one was for %s.", here, display.VisibleText(there), strings.TrimSuffix(c.issuer, "/")),
 		Next: display.VisibleText(next) + "."}
 }
 
@@ -206,7 +207,7 @@ func (c *callCommand) suggest(r *run, cl *client.Client, err error) error {
 			names = append(names, o.Name)
 		}
 	}
-	return noOperation(c.Operation, names, "See them: "+c.command(r, "call", "--list"))
+	return noOperation(c.Operation, names, "See them: "+c.command(r, "call", nil, "--list"))
 }
 
 // parameter says of a parameter that was refused how it would have been right:

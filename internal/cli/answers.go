@@ -153,7 +153,7 @@ func (c *callCommand) held(r *run, cl *client.Client, a *api.Action) error {
 		for _, why := range reasons(a.Explanation, *a) {
 			r.note("  - %s", cell(why, 400))
 		}
-		r.next("To wait for it:", c.command(r, "call", a.ID, "--await"))
+		r.next("To wait for it:", c.command(r, "call", operands{a.ID}, "--await"))
 		return quiet{exitHeld}
 	}
 	if !a.Final {
@@ -192,7 +192,7 @@ func (c *callCommand) await(r *run, cl *client.Client, a *api.Action) (*api.Acti
 	<-done
 	r.clear()
 	if err != nil && r.ctx.Err() != nil {
-		return nil, &failure{Code: exitHeld, Reason: client.ReasonWaiting, Text: "You stopped waiting; the action goes on.", Next: "Wait again with: " + c.command(r, "call", a.ID, "--await")}
+		return nil, &failure{Code: exitHeld, Reason: client.ReasonWaiting, Text: "You stopped waiting; the action goes on.", Next: "Wait again with: " + c.command(r, "call", operands{a.ID}, "--await")}
 	}
 	return end, err
 }
@@ -270,7 +270,7 @@ func endCode(s api.ActionState) int {
 // resume waits for an action that was asked for earlier.
 func (c *callCommand) resume(r *run) error {
 	if !c.Await {
-		return usage("Wait for it with: "+c.command(r, "call", c.Operation, "--await"), "%s is an action, not an operation.", c.Operation)
+		return usage("Wait for it with: "+c.command(r, "call", operands{c.Operation}, "--await"), "%s is an action, not an operation.", c.Operation)
 	}
 	cl, err := c.client(r)
 	if err != nil {

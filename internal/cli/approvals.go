@@ -63,7 +63,7 @@ func (c *approvalsList) Run(r *run) error {
 		{title: "APPROVAL"}, {title: "AGENT", least: 8}, {title: "WANTS TO", least: 16}, {title: "RISK", drop: 1}, {title: "NEEDS"}, {title: last}, {title: "ACTION", drop: 2},
 	}, rows)
 	if err == nil && len(rows) > 0 {
-		r.maybe("To see exactly what one would send:", r.command("approvals", "show", rows[0][0]))
+		r.maybe("To see exactly what one would send:", r.command("approvals show", operands{rows[0][0]}))
 	}
 	return err
 }
@@ -253,7 +253,7 @@ func (c *approvalsApprove) Run(r *run) error {
 	effect := c.Effect
 	if effect == "" {
 		if r.json || !isTerminal(r.in) {
-			return usage("Look first: "+r.command("approvals", "show", c.ID)+". Then pass the digest that it shows: --effect "+a.Action.Effect, "Nobody has looked at what this approves.")
+			return usage("Look first: "+r.command("approvals show", operands{c.ID})+". Then pass the digest that it shows: --effect "+display.VisibleText(display.Shell(a.Action.Effect)), "Nobody has looked at what this approves.")
 		}
 		if err := r.showApproval(a); err != nil {
 			return err

@@ -393,7 +393,7 @@ func (c *auditExport) Run(r *run) error {
 	}
 	r.note("Wrote %d bytes to %s.", n, name)
 	if cp, err := get[api.Checkpoint](r.ctx, to, "v1/admin/checkpoint", nil); err == nil {
-		r.note("Verify it anywhere with:\n  valetkey audit verify --export %s --key %s", name, cp.Key)
+		r.note("Verify it anywhere with:\n  %s", pasted("audit verify", nil, append(flag("--export", name), flag("--key", cp.Key)...)...))
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/valetkey/valetkey/api"
 	"github.com/valetkey/valetkey/internal/config"
+	"github.com/valetkey/valetkey/internal/display"
 )
 
 type doctorCommand struct {
@@ -188,7 +189,7 @@ func (x *examination) owned(name, path, what string) bool {
 		if info.IsDir() {
 			mode = "700"
 		}
-		x.failed(name, fmt.Sprintf("Others can open %s (%s has mode %04o).", what, path, info.Mode().Perm()), fmt.Sprintf("chmod %s %s", mode, path))
+		x.failed(name, fmt.Sprintf("Others can open %s (%s has mode %04o).", what, path, info.Mode().Perm()), "chmod "+mode+" "+display.Shell(path))
 	default:
 		x.ok(name, fmt.Sprintf("%s, readable by its owner alone.", path))
 	}
@@ -330,7 +331,7 @@ func (x *examination) operator(cfg *config.Config, file string) {
 	}
 	info, err := os.Stat(file)
 	if err == nil && info.Mode().Perm()&0o022 != 0 {
-		x.failed("config_file", fmt.Sprintf("Others can change %s (mode %04o).", file, info.Mode().Perm()), "chmod go-w "+file)
+		x.failed("config_file", fmt.Sprintf("Others can change %s (mode %04o).", file, info.Mode().Perm()), "chmod go-w "+display.Shell(file))
 	}
 }
 

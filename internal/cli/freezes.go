@@ -47,11 +47,11 @@ func (c *freezeCommand) Run(r *run) error {
 	if f.Warning != "" {
 		r.note("%s", cell(f.Warning, 500))
 	}
-	lift := []string{"unfreeze", c.What}
+	lift := operands{c.What}
 	if c.Target != "" {
 		lift = append(lift, c.Target)
 	}
-	r.maybe("To let it go on:", r.command(lift...))
+	r.maybe("To let it go on:", r.command("unfreeze", lift))
 	return nil
 }
 
@@ -93,6 +93,7 @@ func (r *run) listFreezes(to *remote) error {
 		return r.print(page)
 	}
 	var rows [][]string
+	var newest api.Freeze
 	now := time.Now()
 	for _, f := range page.Items {
 		if !f.LiftedAt.IsZero() {
@@ -102,17 +103,20 @@ func (r *run) listFreezes(to *remote) error {
 		if f.ByName != "" {
 			by = f.ByName
 		}
+		if len(rows) == 0 {
+			newest = f
+		}
 		rows = append(rows, []string{f.Kind, cell(frozenName(f), 63), ago(f.At, now), cell(by, 40), cell(f.Reason, 60), f.ID})
 	}
 	columns := []column{{title: "WHAT"}, {title: "NAME", least: 12}, {title: "SINCE"}, {title: "BY", drop: 1}, {title: "REASON", drop: 2, least: 12}, {title: "ID", drop: 3}}
 	if err := r.table("Nothing is frozen.", columns, rows); err != nil || len(rows) == 0 {
 		return err
 	}
-	lift := []string{"unfreeze", rows[0][0]}
-	if rows[0][0] != "all" {
-		lift = append(lift, rows[0][1])
+	lift := operands{newest.Kind}
+	if newest.Kind != "all" {
+		lift = append(lift, frozenName(newest))
 	}
-	r.maybe("To let go on:", r.command(lift...))
+	r.maybe("To let go on:", r.command("unfreeze", lift))
 	return nil
 }
 
@@ -174,7 +178,7 @@ func (c *unfreezeCommand) Run(r *run) error {
 		r.say("%s was not frozen.", what)
 	}
 	if others > 0 {
-		r.next(fmt.Sprintf("Other freezes still hold: %d. See them:", others), r.command("freeze", "list"))
+		r.next(fmt.Sprintf("Other freezes still hold: %d. See them:", others), r.command("freeze list", nil))
 	}
 	return nil
 }

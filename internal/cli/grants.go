@@ -52,7 +52,7 @@ func (c *grantAdd) Run(r *run) error {
 	for _, w := range g.Warnings {
 		r.note("Warning: %s", cell(w, 600))
 	}
-	r.maybe("To see what that is, as the agent:", r.command("call", "--list", "--client-id", granted(g), "--key", "FILE"))
+	r.maybe("To see what that is, as the agent:", r.command("call", nil, append([]string{"--list", "--key", "FILE"}, flag("--client-id", granted(g))...)...))
 	return nil
 }
 
@@ -187,7 +187,7 @@ func (c *grantList) Run(r *run) error {
 		{title: "AGENT", least: 10}, {title: "MAY USE", least: 12}, {title: "ACCOUNT", drop: 3, least: 12}, {title: "FOR", least: 12}, {title: "ON", least: 8}, {title: "MODE", drop: 1}, {title: "LEFT"}, {title: "GRANT", drop: 2},
 	}, rows)
 	if err == nil && len(rows) > 0 {
-		r.maybe("To end one:", r.command("grant", "revoke", "AGENT", "CONNECTION"))
+		r.maybe("To end one:", r.command("grant revoke", operands{"AGENT", "CONNECTION"}))
 	}
 	return err
 }

@@ -3,23 +3,47 @@ package cli
 import (
 	"os"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/valetkey/valetkey/internal/display"
 )
 
-// command is a command to be pasted into a shell: this program, the words, and
-// the flags by which the present command found its server. What came from the
-// environment is still there.
-func (r *run) command(words ...string) string {
-	all := append([]string{program()}, words...)
+// operands are the words of a command that say on what. Many are names that
+// somebody else has chosen.
+type operands []string
+
+// command is a command to be pasted into a shell: this program, what it is to
+// do, on what, with which flags, and the flags by which the present command
+// found its server. What came from the environment is still there.
+func (r *run) command(do string, on operands, flags ...string) string {
 	for _, f := range [][2]string{{"--server", r.Server}, {"--data", r.Data}, {"--config", r.Config}} {
-		if f[1] != "" {
-			all = append(all, f[0], f[1])
-		}
+		flags = append(flags, flag(f[0], f[1])...)
 	}
-	return display.VisibleText(quoted(all))
+	return pasted(do, on, flags...)
+}
+
+// pasted writes a command. An operand that looks like a flag stands behind what
+// ends the flags, whoever chose it.
+func pasted(do string, on operands, flags ...string) string {
+	all := append([]string{program()}, strings.Fields(do)...)
+	if slices.ContainsFunc(on, func(w string) bool { return strings.HasPrefix(w, "-") }) {
+		all = append(append(all, flags...), "--")
+		flags = nil
+	}
+	return display.VisibleText(display.Shell(append(append(all, on...), flags...)...))
+}
+
+// flag is a flag with its value, or nothing where that is empty. A value that
+// looks like a flag is tied to its name.
+func flag(name, value string) []string {
+	switch {
+	case value == "":
+		return nil
+	case strings.HasPrefix(value, "-"):
+		return []string{name + "=" + value}
+	}
+	return []string{name, value}
 }
 
 // next says what to do next: the command stands on a line of its own, so that
@@ -45,28 +69,12 @@ func program() string {
 }
 
 // command is one of the same agent.
-func (c *asAgent) command(r *run, words ...string) string {
+func (c *asAgent) command(r *run, do string, on operands, flags ...string) string {
 	for _, f := range [][2]string{{"--client-id", c.ClientID}, {"--key", c.Key}, {"--key-id", c.KeyID}, {"--address", c.Address}} {
-		if f[1] != "" {
-			words = append(words, f[0], f[1])
-		}
+		flags = append(flags, flag(f[0], f[1])...)
 	}
 	if c.AllowHTTP {
-		words = append(words, "--allow-http")
+		flags = append(flags, "--allow-http")
 	}
-	return r.command(words...)
-}
-
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
-
-// quoted writes words for a POSIX shell, so that each arrives as it is.
-func quoted(words []string) string {
-	out := make([]string, len(words))
-	for i, w := range words {
-		out[i] = w
-		if !plainWord.MatchString(w) {
-			out[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
-		}
-	}
-	return strings.Join(out, " ")
+	return r.command(do, on, flags...)
 }

@@ -131,7 +131,7 @@ func (c *agentKeygen) Run(r *run) error {
 	}
 	r.note("The private half is in %s (%s), readable by you alone. Register this public half:", c.Out, key.Alg())
 	fmt.Fprint(r.out, key.PublicPEM())
-	r.maybe("On the machine of the server, or with a login:", r.command("agent", "add", "NAME", "--key", "FILE"))
+	r.maybe("On the machine of the server, or with a login:", r.command("agent add", operands{"NAME"}, "--key", "FILE"))
 	return nil
 }
 

@@ -55,7 +55,7 @@ func (c *loginCommand) Run(r *run) error {
 	// Passkeys belong to the one name that the server has; and a page elsewhere
 	// would let somebody else be logged in.
 	if own, err := serverURL(origin(flow.link)); err == nil && own != server {
-		return usage("Log in there: "+quoted([]string{program(), "login", "--server", strings.TrimSuffix(own, "/")}), "The server at %s calls itself %s, and people have their passkeys there.", strings.TrimSuffix(server, "/"), strings.TrimSuffix(own, "/"))
+		return usage("Log in there: "+pasted("login", nil, "--server", strings.TrimSuffix(own, "/")), "The server at %s calls itself %s, and people have their passkeys there.", strings.TrimSuffix(server, "/"), strings.TrimSuffix(own, "/"))
 	}
 	page := flow.page(server)
 	r.note("To log in, open\n\n  %s\n\nand check that the page shows the code %s.", r.bold(page), r.bold(display.VisibleText(flow.userCode)))

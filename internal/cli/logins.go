@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"github.com/valetkey/valetkey/internal/display"
 	"github.com/valetkey/valetkey/secret"
 )
 
@@ -59,7 +60,7 @@ func readLogins(path string) (*logins, error) {
 		return nil, fmt.Errorf("read the stored login: %w", err)
 	}
 	if perm := info.Mode().Perm(); perm&0o077 != 0 && runtime.GOOS != "windows" {
-		return nil, usage(fmt.Sprintf("Log out and in again, or if nobody read it: chmod 600 %s", path), "Others can read %s, which holds your login.", path)
+		return nil, usage(fmt.Sprintf("Log out and in again, or if nobody read it: chmod 600 %s", display.Shell(path)), "Others can read %s, which holds your login.", path)
 	}
 	raw, err := os.ReadFile(path)
 	if err != nil {

@@ -44,10 +44,11 @@ func TestDecisionHasOneLink(t *testing.T) {
 // that another server takes.
 func TestWrongAudienceIsToldNotUsed(t *testing.T) {
 	var audiences int
+	const real = "https://victim.example.com"
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/oauth-authorization-server", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", api.MediaJSON)
-		json.NewEncoder(w).Encode(map[string]string{"issuer": "https://victim.example.com/"})
+		json.NewEncoder(w).Encode(map[string]string{"issuer": real + "/"})
 	})
 	mux.HandleFunc("POST /oauth/token", func(w http.ResponseWriter, _ *http.Request) {
 		audiences++
@@ -65,9 +66,45 @@ func TestWrongAudienceIsToldNotUsed(t *testing.T) {
 	if err := key.Save(path); err != nil {
 		t.Fatal(err)
 	}
-	got := command(t, map[string]string{"VALETKEY_DATA": t.TempDir()}, "call", "x.y", "-c", "z", "--key", path, "--client-id", "a", "--server", srv.URL)
-	if got.code != 3 || !strings.Contains(got.err, "--server https://victim.example.com") || !strings.Contains(got.err, "wrong_audience") || audiences != 1 {
-		t.Errorf("%+v, %d assertions", got, audiences)
+	for _, how := range [][]string{{"--server", srv.URL}, {"--server", "https://other.example.com", "--address", srv.URL}} {
+		audiences = 0
+		got := command(t, map[string]string{"VALETKEY_DATA": t.TempDir()}, append([]string{"call", "x.y", "-c", "z", "--key", path, "--client-id", "a"}, how...)...)
+		if got.code != 3 || !strings.Contains(got.err, "--server "+real) || !strings.Contains(got.err, "wrong_audience") || audiences != 1 {
+			t.Errorf("%+v, %d assertions", got, audiences)
+		}
+		// Nor is anybody told to sign for that name and to send it here.
+		if strings.Contains(got.err, "--address http") || len(how) > 2 && !strings.Contains(got.err, "leave out --address") {
+			t.Errorf("%q: %s", how, got.err)
+		}
+	}
+}
+
+// People may be called like flags: behind what ends those, they are people.
+func TestNamesLikeFlags(t *testing.T) {
+	for _, name := range []string{"-h", "--server=http://evil.example", "=ls", "it's $(id)"} {
+		frozen := api.Freeze{ID: "frz_1", Kind: "user", Target: "usr_1", TargetName: name}
+		lifted := frozen
+		lifted.LiftedAt = time.Now()
+		env := loggedInAt(t, fake(t, map[string]any{
+			"GET /v1/admin/users":            api.Page[api.User]{Items: []api.User{{ID: "usr_1", Name: name}}},
+			"GET /v1/admin/freezes":          api.Page[api.Freeze]{Items: []api.Freeze{frozen}},
+			"DELETE /v1/admin/freezes/frz_1": lifted,
+		}))
+		got := command(t, env, "unfreeze", "--", "user", name)
+		if got.code != 0 || !strings.Contains(got.out, "goes on") {
+			t.Errorf("%q: %+v", name, got)
+		}
+	}
+}
+
+// What a server sends as a digest is a word to a shell, and no more.
+func TestDigestIsQuoted(t *testing.T) {
+	env := loggedInAt(t, fake(t, map[string]any{"GET /v1/approvals/apr_1": api.Approval{
+		ID: "apr_1", Status: api.ApprovalOpen, Level: api.LevelApprove, CanDecide: true, ExpiresAt: time.Now().Add(time.Hour), Action: api.Action{ID: "act_1", Effect: "aa; rm -rf ~"},
+	}}))
+	got := command(t, env, "approvals", "approve", "apr_1", "--json")
+	if got.code != 2 || !strings.Contains(got.out+got.err, `--effect 'aa; rm -rf ~'`) {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -81,7 +81,7 @@ func (r *run) operations(all []api.Operation) error {
 	}
 	err := r.table("There are no operations.", []column{{title: "OPERATION"}, {title: "AT", drop: 2}, {title: "RISK"}, {title: "WHAT IT DOES", least: 16}, {title: "PARAMETERS", drop: 1, least: 20}}, rows)
 	if err == nil && len(rows) > 0 {
-		r.maybe("To see one in full:", r.command("operation", "show", all[0].Name))
+		r.maybe("To see one in full:", r.command("operation show", operands{all[0].Name}))
 	}
 	return err
 }
@@ -170,13 +170,14 @@ func (r *run) operation(o api.Operation, at []string) error {
 	if err != nil {
 		return err
 	}
-	r.maybe("\nFor example:", r.command(example(o)...))
+	r.maybe("\nFor example:", r.command("call", operands{o.Name}, example(o)...))
 	return nil
 }
 
-// example is a call of an operation, with the catalogue's own values.
+// example are the flags of a call of an operation, with the catalogue's own
+// values.
 func example(o api.Operation) []string {
-	words := []string{"call", o.Name}
+	var words []string
 	for _, p := range o.Params {
 		v, given := o.Example[p.Name]
 		if !given && !p.Required {
@@ -184,14 +185,23 @@ func example(o api.Operation) []string {
 		}
 		switch text, isText := v.(string); {
 		case !given:
-			words = append(words, "-f", p.Name+"="+strings.ToUpper(p.Name))
+			words = append(words, field("-f", "--field", p.Name+"="+strings.ToUpper(p.Name))...)
 		case isText:
-			words = append(words, "-f", p.Name+"="+text)
+			words = append(words, field("-f", "--field", p.Name+"="+text)...)
 		default:
-			words = append(words, "-F", p.Name+"="+asJSON(v))
+			words = append(words, field("-F", "--typed", p.Name+"="+asJSON(v))...)
 		}
 	}
 	return words
+}
+
+// field is one of them. A name that looks like a flag takes the long form, which
+// can be tied to it.
+func field(short, long, value string) []string {
+	if strings.HasPrefix(value, "-") {
+		return flag(long, value)
+	}
+	return []string{short, value}
 }
 
 func asJSON(v any) string {

@@ -57,7 +57,7 @@ func (c *receiptGet) Run(r *run) error {
 	}
 	r.note("Wrote %d bytes to %s.", len(doc), c.Output)
 	if cp, err := get[api.Checkpoint](r.ctx, to, "v1/admin/checkpoint", nil); err == nil {
-		r.note("Verify it anywhere with:\n  valetkey receipt verify %s --log-key %s", c.Output, cp.Key)
+		r.note("Verify it anywhere with:\n  %s", pasted("receipt verify", operands{c.Output}, flag("--log-key", cp.Key)...))
 	}
 	return nil
 }

@@ -173,9 +173,9 @@ func (r *run) asPerson() (*remote, error) {
 	if !ok {
 		f := &failure{Code: exitRefused, Reason: "login_required", Text: "You are not logged in.", Next: "Run: valetkey login"}
 		if want != "" {
-			f.Text, f.Next = fmt.Sprintf("You are not logged in at %s.", want), "Run: valetkey login --server "+want
+			f.Text, f.Next = fmt.Sprintf("You are not logged in at %s.", want), "Run: "+pasted("login", nil, "--server", want)
 			if others := slices.Sorted(maps.Keys(all.servers)); len(others) > 0 {
-				f.Next = fmt.Sprintf("You are at %s; if that is the same server, name it so. Else run: valetkey login --server %s", strings.Join(others, ", "), want)
+				f.Next = fmt.Sprintf("You are at %s; if that is the same server, name it so. Else run: %s", strings.Join(others, ", "), pasted("login", nil, "--server", want))
 			}
 		}
 		return nil, f

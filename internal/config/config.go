@@ -180,7 +180,7 @@ func ReadSecret(path string) (secret.Text, error) {
 		return secret.Text{}, fault.New(fault.Invalid, "bad_secret_file", fmt.Sprintf("The file %s cannot be read.", path)).Because(err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return secret.Text{}, fault.New(fault.Invalid, "bad_secret_file", fmt.Sprintf("Others can read %s; run: chmod 600 %s", path, path))
+		return secret.Text{}, fault.New(fault.Invalid, "bad_secret_file", fmt.Sprintf("Others can read %s; it must be its owner's alone: chmod 600.", path))
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -13,7 +13,8 @@
 //
 // [VisibleText] is the same judgement as one line of text for terminals and
 // attributes; it is injective, so it can be decoded again. [Clip] caps a
-// length and says how much is left. [Host] writes a host name in ASCII.
+// length and says how much is left. [Host] writes a host name in ASCII, and
+// [Shell] words of a command that a person may paste.
 //
 // The package knows nothing of HTML or terminals, keeps no state, and never
 // changes or normalises what it is given: normalising would make different

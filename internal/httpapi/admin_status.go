@@ -16,6 +16,7 @@ import (
 	"github.com/valetkey/valetkey/internal/agent"
 	"github.com/valetkey/valetkey/internal/approval"
 	"github.com/valetkey/valetkey/internal/config"
+	"github.com/valetkey/valetkey/internal/display"
 	"github.com/valetkey/valetkey/internal/user"
 	"github.com/valetkey/valetkey/internal/vault"
 )
@@ -138,9 +139,9 @@ func (s *Server) checkFiles() []api.Check {
 		case errors.Is(err, fs.ErrNotExist) && f.name != "data":
 			out = append(out, api.Check{Name: f.name, Status: checkFailed, Detail: fmt.Sprintf("%s is gone: the server would not start again.", f.path), Fix: "Put it back from your backup before you stop the server."})
 		case err != nil:
-			out = append(out, api.Check{Name: f.name, Status: checkFailed, Detail: fmt.Sprintf("%s cannot be looked at.", f.path), Fix: "Look at its permissions: ls -ld " + f.path})
+			out = append(out, api.Check{Name: f.name, Status: checkFailed, Detail: fmt.Sprintf("%s cannot be looked at.", f.path), Fix: "Look at its permissions: ls -ld " + display.Shell(f.path)})
 		case info.Mode().Perm()&f.forbidden != 0:
-			out = append(out, api.Check{Name: f.name, Status: checkWarning, Detail: fmt.Sprintf("Others on this machine can read %s.", f.path), Fix: "chmod " + f.chmod + " " + f.path})
+			out = append(out, api.Check{Name: f.name, Status: checkWarning, Detail: fmt.Sprintf("Others on this machine can read %s.", f.path), Fix: "chmod " + f.chmod + " " + display.Shell(f.path)})
 		default:
 			out = append(out, api.Check{Name: f.name, Status: checkOK, Detail: f.path + ", for its owner alone."})
 		}

@@ -62,7 +62,7 @@ func (k *FileKEK) load() error {
 	}
 	// Windows reports modes that it does not keep.
 	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
-		return detail(ErrKeyFileMode, "%s has mode %04o and can be read or changed by others: run \"chmod 600 %s\", and replace the key if somebody may have read it.", k.path, mode, k.path)
+		return detail(ErrKeyFileMode, "%s has mode %04o and can be read or changed by others: make it its owner's alone (chmod 600), and replace the key if somebody may have read it.", k.path, mode)
 	}
 	key, err := io.ReadAll(io.LimitReader(f, keySize+1))
 	if err != nil {
