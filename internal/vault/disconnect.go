@@ -146,7 +146,8 @@ const discardTTL = 10 * time.Second
 // Discard ends tokens at the provider that were issued to us and that nobody
 // keeps: these and no others, or none. account is whose they are, where that is
 // known; where it is not, every connection at this provider may live by the
-// same grant.
+// same grant. A provider may answer a second consent with the tokens that it
+// gave before: those that a connection lives by are left alone.
 func (s *Service) Discard(ctx context.Context, p *Provider, account string, t Tokens) Revocation {
 	call, cancel := context.WithTimeout(ctx, orElse(s.pace.goodbye, discardTTL))
 	defer cancel()
@@ -157,11 +158,39 @@ func (s *Service) Discard(ctx context.Context, p *Provider, account string, t To
 	}
 	end := Ending{Access: t.Access, Refresh: t.Refresh, Alone: true}
 	for _, o := range all {
-		if o.Provider == p.ID && o.Kind == ByCode && o.Status != Revoked && (account == "" || o.AccountID == account) {
+		if o.Provider != p.ID || o.Status == Revoked || account != "" && o.AccountID != account {
+			continue
+		}
+		if s.holds(call, o, t) {
+			return Revocation{Detail: "Another connection here lives by the same tokens, or may do so: they were left alone."}
+		}
+		if o.Kind == ByCode {
 			end.Others++
 		}
 	}
 	return s.OAuth.Revoke(call, p, end)
+}
+
+// holds reports whether c lives by one of these tokens. One that cannot be read
+// may be any.
+func (s *Service) holds(ctx context.Context, c *Connection, t Tokens) bool {
+	for _, kept := range []struct {
+		column string
+		sealed []byte
+	}{{"access", c.Access}, {"refresh", c.Refresh}, {"refresh", c.Previous}} {
+		if len(kept.sealed) == 0 {
+			continue
+		}
+		token, err := s.Keys.Open(ctx, place(c, kept.column), kept.sealed)
+		if err != nil {
+			s.Log.WarnContext(ctx, "tokens of a failed connection left alone: another's cannot be compared", slog.String("connection", string(c.ID)), slog.Any("error", err))
+			return true
+		}
+		if token.Equal(t.Access) || !t.Refresh.IsZero() && token.Equal(t.Refresh) {
+			return true
+		}
+	}
+	return false
 }
 
 // peek opens what tokens there are; a token that cannot be read cannot be

@@ -283,6 +283,53 @@ func TestFinishDisconnects(t *testing.T) {
 	}
 }
 
+// A provider may answer a second consent with the tokens that it gave before.
+// Nobody's are ended that a connection lives by, whichever of them it is, nor
+// any while one that is kept cannot be compared.
+func TestDiscardSparesWhatIsHeld(t *testing.T) {
+	s := newScene(t)
+	p, err := s.App.Providers.Find(t.Context(), "github")
+	if err != nil {
+		t.Fatal(err)
+	}
+	access := s.mustUse().Token
+	refresh, err := s.App.Keys.Open(t.Context(), seal.Place{Key: seal.ConnectionKey(s.con.ID), Org: org, Table: "connections", Row: string(s.con.ID), Column: "refresh"}, s.row().Refresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh := secret.New("a token that nobody keeps")
+	for why, c := range map[string]struct {
+		account string
+		t       vault.Tokens
+	}{
+		"the access token":             {s.con.AccountID, vault.Tokens{Access: access}},
+		"of nobody knows whom":         {"", vault.Tokens{Access: access}},
+		"the refresh token":            {s.con.AccountID, vault.Tokens{Access: fresh, Refresh: refresh}},
+		"one for the other, who knows": {s.con.AccountID, vault.Tokens{Access: refresh}},
+	} {
+		if r := s.vault().Discard(t.Context(), p, c.account, c.t); r.Done || !strings.Contains(r.Detail, "left alone") {
+			t.Errorf("%s: %+v", why, r)
+		}
+	}
+	if !s.alive(access) {
+		t.Error("the connection died of it")
+	}
+	// Another account's tokens are no reason to leave these behind.
+	if r := s.vault().Discard(t.Context(), p, "another", vault.Tokens{Access: fresh}); !r.Done && r.Status == 0 {
+		t.Errorf("of another account: %+v", r)
+	}
+	if err := s.App.DB.Connections().UpdateConnection(t.Context(), org, s.con.ID, func(c *vault.Connection) ([]audit.Event, error) {
+		c.Refresh = []byte("damaged")
+		return nil, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	before := s.Sandbox.Count("DELETE", "/applications/")
+	if r := s.vault().Discard(t.Context(), p, s.con.AccountID, vault.Tokens{Access: fresh}); r.Done || s.Sandbox.Count("DELETE", "/applications/") != before {
+		t.Errorf("beside what cannot be read: %+v", r)
+	}
+}
+
 // Tokens that nobody keeps are ended by themselves, or not at all.
 func TestDiscard(t *testing.T) {
 	for _, c := range []struct {
