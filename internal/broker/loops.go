@@ -94,6 +94,10 @@ func (b *Broker) expire(ctx context.Context, now time.Time) {
 	}
 }
 
+// payloadsShredded says that the key of a day of payloads is gone. By it other
+// replicas learn to forget it, too.
+const payloadsShredded = "payloads.shredded"
+
 // sweep drops what has outlived its use. A day of payloads ends with its key:
 // what is left of them in free pages of the database, or in a copy of that table,
 // is noise from then on. The key goes a while after its day, so that nobody is
@@ -108,9 +112,11 @@ func (b *Broker) sweep(ctx context.Context, now time.Time) error {
 		return err
 	}
 	for _, day := range days {
-		if err := b.Keys.Shred(ctx, seal.PayloadKey(b.Org, day)); err != nil {
+		e := audit.Event{At: now, Org: b.Org, Verb: payloadsShredded, Actor: "system", Data: map[string]string{"day": day.Format(time.DateOnly)}}
+		if err := b.Queue.EndDay(ctx, b.Org, day, []audit.Event{e}); err != nil {
 			return err
 		}
+		b.Keys.Forget(seal.PayloadKey(b.Org, day))
 	}
 	return nil
 }

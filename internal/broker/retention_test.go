@@ -6,9 +6,12 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/internal/action"
+	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/broker"
 	"github.com/valetkey/valetkey/internal/fault"
+	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/seal"
+	"github.com/valetkey/valetkey/internal/store"
 )
 
 // What is deleted cannot be read again: when the last payload of a day is gone
@@ -72,6 +75,10 @@ func TestDeletedPayloadsAreShredded(t *testing.T) {
 	if err := opens(fresh, freshSealed); err != nil {
 		t.Errorf("today was shredded: %v", err)
 	}
+	recorded, err := s.App.DB.Log().Select(t.Context(), store.Query{Org: s.mira.Org, Verb: "payloads.shredded", Limit: 10})
+	if err != nil || len(recorded) != 1 || recorded[0].Data["day"] != old.Action.CreatedAt.UTC().Format(time.DateOnly) {
+		t.Errorf("recorded %v (%v), want the day of what was shredded", recorded, err)
+	}
 	s.Restart()
 	if err := opens(old, oldSealed); !errors.Is(err, seal.ErrShredded) {
 		t.Errorf("after a restart: %v", err)
@@ -79,4 +86,42 @@ func TestDeletedPayloadsAreShredded(t *testing.T) {
 	// What waits is executed all the same.
 	s.approve(slow)
 	s.ends(slow, action.Succeeded, "")
+}
+
+// What another replica shredded is forgotten here as soon as the log tells of it.
+func TestShreddedElsewhereIsForgotten(t *testing.T) {
+	s := newScene(t)
+	old := time.Now().Add(-240 * time.Hour)
+	day := seal.Place{Key: seal.PayloadKey(s.mira.Org, old), Org: s.mira.Org, Table: "payloads", Row: string(id.NewAction()), Column: "request"}
+	con := seal.Place{Key: seal.ConnectionKey(id.NewConnection()), Org: s.mira.Org, Table: "connections", Row: "con", Column: "access"}
+	sealed := map[seal.Place][]byte{}
+	for _, at := range []seal.Place{day, con} {
+		var err error
+		if sealed[at], err = s.App.Keys.SealBytes(t.Context(), at, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone := func(at seal.Place) bool {
+		_, err := s.App.Keys.OpenBytes(t.Context(), at, sealed[at])
+		return errors.Is(err, seal.ErrShredded)
+	}
+	// This is what the store of another replica does.
+	event := func(verb, object string, data map[string]string) []audit.Event {
+		return []audit.Event{{At: time.Now(), Org: s.mira.Org, Verb: verb, Actor: "system", Object: object, Data: data}}
+	}
+	e := event("payloads.shredded", "", map[string]string{"day": old.UTC().Format(time.DateOnly)})
+	if err := s.App.DB.Actions().EndDay(t.Context(), s.mira.Org, old, e); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.App.DB.Keys().Delete(t.Context(), string(con.Key)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.App.DB.Flows().Record(t.Context(), event("connection.ended", string(con.Key)[len("connection/"):], nil)); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); !gone(day) || !gone(con); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("still opens: of the day %v, of the connection %v", !gone(day), !gone(con))
+		}
+	}
 }

@@ -102,6 +102,9 @@ type Queue interface {
 	// EmptyDays lists the UTC days that ended before the given time, of which
 	// there is a key for payloads and no payload any more.
 	EmptyDays(ctx context.Context, org id.Org, before time.Time) ([]time.Time, error)
+	// EndDay deletes the key for payloads of such a day. It does nothing, and
+	// records nothing, if the key is gone already or a payload has come.
+	EndDay(ctx context.Context, org id.Org, day time.Time, events []audit.Event) error
 }
 
 // PolicyStore keeps policies.

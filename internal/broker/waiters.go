@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/internal/seal"
 )
 
 // waiters are those who wait for something to happen to an object: agents for
@@ -105,6 +107,19 @@ func (b *Broker) catchUp(ctx context.Context, next *int64) error {
 	}
 }
 
+// forget drops from memory the key that e says was destroyed: another replica may
+// have done it. One that lags behind the log keeps it for as long as it lags.
+func (b *Broker) forget(e audit.Event) {
+	switch e.Verb {
+	case payloadsShredded:
+		if day, err := time.Parse(time.DateOnly, e.Data["day"]); err == nil {
+			b.Keys.Forget(seal.PayloadKey(e.Org, day))
+		}
+	case "connection.ended":
+		b.Keys.Forget(seal.ConnectionKey(id.Connection(e.Object)))
+	}
+}
+
 func (b *Broker) dispatch(ctx context.Context, events []audit.Event) {
 	for _, e := range events {
 		if strings.HasPrefix(e.Verb, "freeze.") {
@@ -113,6 +128,7 @@ func (b *Broker) dispatch(ctx context.Context, events []audit.Event) {
 				b.Logger.ErrorContext(ctx, "reading freezes", slog.Any("error", err))
 			}
 		}
+		b.forget(e)
 		b.waiters.wake(e.Object)
 		if e.Verb == "action.approved" {
 			b.waiters.wake(approvals)

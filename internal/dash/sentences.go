@@ -96,6 +96,8 @@ var tellings = map[string]telling{
 	"connection.ended":               {"The tokens of {it} were destroyed here", ""},
 	"connection.late_tokens_revoked": {"Tokens of {it} that came after its end were given back", ""},
 
+	"payloads.shredded": {"The requests and answers of {day} were destroyed here", ""},
+
 	"grant.created":   {"{who} lets {agent} use {account}", "good"},
 	"grant.revoked":   {"{who} no longer lets {agent} use {account}", "bad"},
 	"provider.set":    {"{who} configured the provider {it}", ""},

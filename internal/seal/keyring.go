@@ -311,8 +311,9 @@ func (k *Keyring) dataKey(ctx context.Context, name Name, create bool) (tink.AEA
 
 func dataKeyTemplate() *tinkpb.KeyTemplate { return aead.XAES256GCM192BitNonceKeyTemplate() }
 
-// Forget drops a data key from memory. A replica calls it when it learns
-// from the log that another one shredded the key.
+// Forget drops a data key from memory. It is for who learns from the log that
+// another replica shredded the key; until then that one still opens what was
+// sealed under it, if it was in memory there.
 func (k *Keyring) Forget(name Name) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/seal"
 )
@@ -96,6 +97,32 @@ func (s *Actions) EmptyDays(ctx context.Context, org id.Org, before time.Time) (
 		}
 	}
 	return out, nil
+}
+
+// EndDay deletes the key for payloads of a day, if none is left.
+func (s *Actions) EndDay(ctx context.Context, org id.Org, day time.Time, events []audit.Event) error {
+	day = day.UTC().Truncate(24 * time.Hour)
+	return s.db.write(ctx, func(tx *Tx) error {
+		var left int64
+		if err := tx.QueryRowContext(tx.ctx, payloadOfQ, string(org), micros(day), micros(day.AddDate(0, 0, 1))).Scan(&left); err != nil {
+			return fmt.Errorf("count payloads of a day: %w", err)
+		}
+		if left > 0 {
+			return nil
+		}
+		res, err := tx.ExecContext(tx.ctx, deleteKeyQ, string(seal.PayloadKey(org, day)))
+		if err != nil {
+			return fmt.Errorf("delete the key of a day: %w", err)
+		}
+		gone, err := res.RowsAffected()
+		if err != nil {
+			return fmt.Errorf("delete the key of a day: %w", err)
+		}
+		if gone > 0 {
+			tx.Emit(events...)
+		}
+		return nil
+	})
 }
 
 func (s *Actions) payloadKeys(ctx context.Context, first, last string) ([]string, error) {

@@ -280,10 +280,27 @@ func testEmptyDays(t *testing.T, d Database) {
 	check(day(-1).Add(-time.Microsecond), -3)
 	check(day(-1).Add(23*time.Hour), -2)
 	check(day(-41), -41)
+
+	// Its end is recorded once, and not while a payload has come.
+	for range 2 {
+		must(t, actions.EndDay(ctx, org, day(-6).Add(7*time.Hour), []audit.Event{event("payloads.shredded", "-6")}))
+		must(t, actions.EndDay(ctx, org, day(-5), []audit.Event{event("payloads.shredded", "-5")}))
+	}
+	want[day(-6)] = false
+	check(day(-1), -2)
+	for n, there := range map[int]bool{-5: true, -6: false} {
+		if _, found, err := db.Keys().Load(ctx, string(seal.PayloadKey(org, day(n)))); err != nil || found != there {
+			t.Errorf("the key of day %d is there: %v (%v)", n, found, err)
+		}
+	}
+	if told, err := db.Log().Select(ctx, store.Query{Org: org, Verb: "payloads.shredded", Limit: 9}); err != nil || len(told) != 1 || told[0].Object != "-6" {
+		t.Errorf("recorded %v (%v)", told, err)
+	}
+
 	_, err := raw.ExecContext(ctx, "delete from payloads")
 	must(t, err)
 	for n := range want {
-		want[n] = true
+		want[n] = !n.Equal(day(-6))
 	}
 	check(day(-1), -2)
 	for n := range want {
