@@ -179,6 +179,9 @@ type TokenStore interface {
 	Revoke(ctx context.Context, org id.Org, t id.Token, proofs []Proof, now time.Time, events []audit.Event) error
 	// Spend spends proofs and records events that change nothing else.
 	Spend(ctx context.Context, proofs []Proof, events []audit.Event) error
+	// Unspent returns those of proofs that were not spent yet. It only looks: the
+	// answer may be over by the time it is read.
+	Unspent(ctx context.Context, proofs []Proof) ([]Proof, error)
 	// Refuse spends the proofs of a refused call and records the refusal; proofs
 	// that were spent before do not matter then.
 	Refuse(ctx context.Context, proofs []Proof, events []audit.Event) error

@@ -20,6 +20,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -606,10 +607,12 @@ func TestKeys(t *testing.T) {
 // down is a token store whose disk may be full.
 type down struct {
 	agent.TokenStore
-	full bool
+	full   bool
+	writes int // changes that were asked for
 }
 
 func (d *down) Refuse(ctx context.Context, proofs []agent.Proof, events []audit.Event) error {
+	d.writes++
 	if d.full {
 		return store.ErrUnavailable
 	}
@@ -617,6 +620,7 @@ func (d *down) Refuse(ctx context.Context, proofs []agent.Proof, events []audit.
 }
 
 func (d *down) Spend(ctx context.Context, proofs []agent.Proof, events []audit.Event) error {
+	d.writes++
 	if d.full {
 		return store.ErrUnavailable
 	}
@@ -705,6 +709,34 @@ func TestRefusals(t *testing.T) {
 		if err := r.Known(t.Context(), c, "action", agent.ErrSuspended, at.Add(time.Hour)); err == nil {
 			t.Errorf("a refusal that is not on record says it is: %s", name)
 		}
+	}
+}
+
+// A captured signature that is sent again and again asks the store for no more
+// changes than the rate; a fresh one beside it is used up all the same.
+func TestReplaysCostNoWrites(t *testing.T) {
+	s := newScene(t)
+	disk := &down{TokenStore: s.agents().Store.Tokens()}
+	r := &agent.Refusals{Org: org, Store: disk, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	used, err := s.assert(s.assertion(nil), "")
+	s.must(err)
+	at := time.Unix(1_800_000_000, 0)
+	for range 200 {
+		s.must(r.Known(t.Context(), used, "replay", agent.ErrReplayed, at))
+	}
+	if disk.writes != 1+10 {
+		t.Errorf("%d changes for one signature in one second, want 11", disk.writes)
+	}
+	other, err := s.assert(s.assertion(nil), "")
+	s.must(err)
+	both := used
+	both.Proofs = append(slices.Clone(used.Proofs), other.Proofs...)
+	s.must(r.Known(t.Context(), both, "replay", agent.ErrReplayed, at))
+	if left, err := disk.Unspent(t.Context(), both.Proofs); err != nil || len(left) != 0 {
+		t.Errorf("unspent after its refusal: %v, %v", left, err)
+	}
+	if _, _, err := s.agents().Issue(t.Context(), other, nil, s.now); !errors.Is(err, agent.ErrReplayed) {
+		t.Errorf("the fresh one beside it was used again: %v", err)
 	}
 }
 

@@ -42,21 +42,27 @@ const (
 
 // Known records the refusal of an authenticated agent, and spends its proofs,
 // so that one signature is refused once. A signature that has nothing to spend,
-// or that was used before, is recorded at a bounded rate. It returns an error
-// when the refusal could not be recorded.
+// or that was used before, is recorded at a bounded rate: beyond it there is one
+// look and no change, however often it is sent. It returns an error when the
+// refusal could not be recorded.
 func (r *Refusals) Known(ctx context.Context, c Caller, surface string, refusal error, now time.Time) error {
 	ctx = context.WithoutCancel(ctx)
 	f := fault.From(refusal)
 	e := []audit.Event{c.Event(surface+".refused", "", c.Subject, now, map[string]string{"reason": f.Reason, "source": c.Source.Unmap().String()})}
-	again := c.Stale
-	if len(c.Proofs) > 0 {
-		err := r.Store.Spend(ctx, c.Proofs, e)
-		if !errors.Is(err, ErrReplayed) {
+	fresh, err := r.Store.Unspent(ctx, c.Proofs)
+	if err != nil {
+		fresh = c.Proofs // the change will tell, and say why it cannot be made
+	}
+	again := c.Stale || len(fresh) < len(c.Proofs)
+	if !again && len(fresh) > 0 {
+		if err := r.Store.Spend(ctx, fresh, e); !errors.Is(err, ErrReplayed) {
 			return err
 		}
-		again = true
+		again, fresh = true, nil // somebody was faster
 	}
-	if again && !r.admit(c.Source.Unmap(), now) {
+	// Beside one that was used before a fresh one is used up, too, and each is
+	// that once.
+	if again && len(fresh) == 0 && !r.admit(c.Source.Unmap(), now) {
 		return nil
 	}
 	return r.Store.Refuse(ctx, c.Proofs, e)

@@ -63,6 +63,9 @@ const (
 
 // Begin records the intent of an inline action, or a vending.
 func (s *Actions) Begin(ctx context.Context, b broker.Begin) error {
+	if err := s.db.replayed(ctx, b.Proofs); err != nil {
+		return err
+	}
 	return s.db.write(ctx, func(tx *Tx) error {
 		if err := tx.checkEpoch(b.Epoch); err != nil {
 			return err
@@ -99,6 +102,9 @@ func (s *Actions) End(ctx context.Context, org id.Org, a id.Action, events []aud
 
 // Hold stores a new action with its approval and sealed request.
 func (s *Actions) Hold(ctx context.Context, h broker.Hold) error {
+	if err := s.db.replayed(ctx, h.Proofs); err != nil {
+		return err
+	}
 	return s.db.write(ctx, func(tx *Tx) error {
 		if err := tx.checkEpoch(h.Epoch); err != nil {
 			return err
@@ -281,6 +287,9 @@ func (tx *Tx) unclaimed(h broker.Held) error {
 
 // Move changes an action and its approval together.
 func (s *Actions) Move(ctx context.Context, org id.Org, a id.Action, m broker.Move) error {
+	if err := s.db.replayed(ctx, m.Proofs); err != nil {
+		return err
+	}
 	return s.db.write(ctx, func(tx *Tx) error {
 		if m.Epoch >= 0 {
 			if err := tx.checkEpoch(m.Epoch); err != nil {

@@ -174,6 +174,9 @@ type AgentTokens struct{ db *DB }
 
 // Issue stores a token and spends the proofs that earned it.
 func (s *AgentTokens) Issue(ctx context.Context, t *agent.Token, proofs []agent.Proof, events []audit.Event) error {
+	if err := s.db.replayed(ctx, proofs); err != nil {
+		return err
+	}
 	return s.db.write(ctx, func(tx *Tx) error {
 		if err := tx.spend(proofs); err != nil {
 			return err
@@ -208,6 +211,9 @@ func (s *AgentTokens) ByHash(ctx context.Context, hash []byte) (*agent.Token, *a
 
 // Spend spends proofs and records events.
 func (s *AgentTokens) Spend(ctx context.Context, proofs []agent.Proof, events []audit.Event) error {
+	if err := s.db.replayed(ctx, proofs); err != nil {
+		return err
+	}
 	return s.db.write(ctx, func(tx *Tx) error {
 		tx.Emit(events...)
 		return tx.spend(proofs)
@@ -216,6 +222,9 @@ func (s *AgentTokens) Spend(ctx context.Context, proofs []agent.Proof, events []
 
 // Revoke ends a token.
 func (s *AgentTokens) Revoke(ctx context.Context, org id.Org, t id.Token, proofs []agent.Proof, now time.Time, events []audit.Event) error {
+	if err := s.db.replayed(ctx, proofs); err != nil {
+		return err
+	}
 	return s.db.write(ctx, func(tx *Tx) error {
 		if err := tx.spend(proofs); err != nil {
 			return err
@@ -231,6 +240,11 @@ func (s *AgentTokens) Revoke(ctx context.Context, org id.Org, t id.Token, proofs
 	})
 }
 
+// Unspent returns the proofs that were not spent yet.
+func (s *AgentTokens) Unspent(ctx context.Context, proofs []agent.Proof) ([]agent.Proof, error) {
+	return s.db.unspent(ctx, proofs)
+}
+
 // Refuse spends the proofs of a refused call and records the refusal. A proof
 // that was spent before does not matter here: the call is refused anyway.
 func (s *AgentTokens) Refuse(ctx context.Context, proofs []agent.Proof, events []audit.Event) error {
@@ -243,11 +257,41 @@ func (s *AgentTokens) Refuse(ctx context.Context, proofs []agent.Proof, events [
 	})
 }
 
-const spendQ = `insert into spent (agent, jti, until) values ($1, $2, $3) on conflict (agent, jti) do nothing`
+const (
+	spendQ = `insert into spent (agent, jti, until) values ($1, $2, $3) on conflict (agent, jti) do nothing`
+	spentQ = `select count(*) from spent where agent = $1 and jti = $2`
+)
 
-// spend marks proofs used; it fails with agent.ErrReplayed when one already
-// was. The primary key decides between concurrent uses.
+// unspent looks for proofs that were not spent yet, without the writer.
+func (db *DB) unspent(ctx context.Context, proofs []agent.Proof) ([]agent.Proof, error) {
+	var fresh []agent.Proof
+	for _, p := range proofs {
+		jti, n := sha256.Sum256([]byte(p.JTI)), 0
+		if err := db.reader.QueryRowContext(ctx, spentQ, string(p.Agent), jti[:]).Scan(&n); err != nil {
+			return nil, fmt.Errorf("look for a spent proof: %w", err)
+		}
+		if n == 0 {
+			fresh = append(fresh, p)
+		}
+	}
+	return fresh, nil
+}
+
+// replayed fails with agent.ErrReplayed when one of proofs was spent before. It is
+// asked ahead of a change, so that whoever captured a signature and sends it
+// again and again does not keep the writer from everybody else; what it lets
+// through, also where it cannot look, is decided by [Tx.spend].
+func (db *DB) replayed(ctx context.Context, proofs []agent.Proof) error {
+	if fresh, err := db.unspent(ctx, proofs); err == nil && len(fresh) < len(proofs) {
+		return agent.ErrReplayed
+	}
+	return nil
+}
+
+// spend marks proofs used, all of them; it fails with agent.ErrReplayed when one
+// already was. The primary key decides between concurrent uses.
 func (tx *Tx) spend(proofs []agent.Proof) error {
+	var replayed error
 	for _, p := range proofs {
 		jti := sha256.Sum256([]byte(p.JTI))
 		res, err := tx.ExecContext(tx.ctx, spendQ, string(p.Agent), jti[:], micros(p.Until))
@@ -257,8 +301,8 @@ func (tx *Tx) spend(proofs []agent.Proof) error {
 		if n, err := res.RowsAffected(); err != nil {
 			return fmt.Errorf("spend proof: %w", err)
 		} else if n == 0 {
-			return agent.ErrReplayed
+			replayed = agent.ErrReplayed
 		}
 	}
-	return nil
+	return replayed
 }

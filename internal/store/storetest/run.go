@@ -30,6 +30,7 @@ func Run(t *testing.T, fresh func(testing.TB) Database) {
 		{"rows put back", testPutBack},
 		{"passkeys put back", testPasskeyPutBack},
 		{"races", testRaces},
+		{"replays", testReplays},
 		{"epoch", testEpoch},
 	} {
 		t.Run(c.name, func(t *testing.T) {
