@@ -2,47 +2,55 @@ package httpapi
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"strings"
 
 	"github.com/valetkey/valetkey/api"
+	"github.com/valetkey/valetkey/internal/agent"
+	"github.com/valetkey/valetkey/internal/fault"
 	"github.com/valetkey/valetkey/internal/freeze"
 	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/internal/user"
 	"github.com/valetkey/valetkey/internal/vault"
 )
 
 // directory says in people's words what the ids in an answer stand for, and
 // what is frozen. It decides nothing about who may see what: it is asked about
-// things that the answer shows anyway. What is gone has no name, and what
-// cannot be read is a name less: an answer about a change that was made is not
-// lost for it.
+// things that the answer shows anyway, and reads those and no others. What is
+// gone has no name, and what cannot be read is a name less: an answer about a
+// change that was made is not lost for it.
 type directory struct {
-	agents map[id.Agent]string
-	conns  map[id.Connection]*vault.Connection
-	people map[id.User]string
+	bot    func(id.Agent) agent.Agent
+	conn   func(id.Connection) vault.Connection
+	person func(id.User) user.User
 	frozen []freeze.Freeze
 }
 
 func (s *Server) directory(ctx context.Context) directory {
-	d := directory{agents: map[id.Agent]string{}, conns: map[id.Connection]*vault.Connection{}, people: map[id.User]string{}, frozen: s.Manage.Freezes.Active()}
-	agents, agentsErr := s.Agents.Store.Agents(ctx, s.Org)
-	for _, a := range agents {
-		d.agents[a.ID] = a.Name
+	return directory{
+		bot: remembered(ctx, s, s.Agents.Store.Agent), conn: remembered(ctx, s, s.conns().Connection), person: remembered(ctx, s, s.users().User),
+		frozen: s.Manage.Freezes.Active(),
 	}
-	conns, connsErr := s.conns().Connections(ctx, s.Org)
-	for _, c := range conns {
-		d.conns[c.ID] = c
+}
+
+// remembered reads each thing once.
+func remembered[K comparable, V any](ctx context.Context, s *Server, read func(context.Context, id.Org, K) (*V, error)) func(K) V {
+	known := map[K]V{}
+	return func(k K) V {
+		v, ok := known[k]
+		if ok {
+			return v
+		}
+		found, err := read(ctx, s.Org, k)
+		if err == nil {
+			v = *found
+		} else if fault.From(err).Kind != fault.NotFound {
+			s.Log.WarnContext(ctx, "a name not read for an answer", slog.Any("error", err))
+		}
+		known[k] = v
+		return v
 	}
-	people, peopleErr := s.users().Users(ctx, s.Org)
-	for _, u := range people {
-		d.people[u.ID] = u.Name
-	}
-	if err := errors.Join(agentsErr, connsErr, peopleErr); err != nil {
-		s.Log.WarnContext(ctx, "names not read for an answer", slog.Any("error", err))
-	}
-	return d
 }
 
 // stopped reports whether a freeze holds for that agent, connection or person.
@@ -51,37 +59,33 @@ func (d directory) stopped(a id.Agent, c id.Connection, u id.User) bool {
 }
 
 func (d directory) agent(v api.Agent) api.Agent {
-	v.OwnerName, v.Frozen = d.people[id.User(v.Owner)], d.stopped(id.Agent(v.ID), "", "")
+	v.OwnerName, v.Frozen = d.person(id.User(v.Owner)).Name, d.stopped(id.Agent(v.ID), "", "")
 	return v
 }
 
 func (d directory) connection(v api.Connection) api.Connection {
-	v.UserName, v.Frozen = d.people[id.User(v.User)], d.stopped("", id.Connection(v.ID), id.User(v.User))
+	v.UserName, v.Frozen = d.person(id.User(v.User)).Name, d.stopped("", id.Connection(v.ID), id.User(v.User))
 	return v
 }
 
 func (d directory) grant(v api.Grant) api.Grant {
-	v.AgentName = d.agents[id.Agent(v.Agent)]
-	if c := d.conns[id.Connection(v.Connection)]; c != nil {
-		v.ConnectionName, v.Provider, v.Account = c.Name, c.Provider, c.Account
-	}
+	c := d.conn(id.Connection(v.Connection))
+	v.AgentName, v.ConnectionName, v.Provider, v.Account = d.bot(id.Agent(v.Agent)).Name, c.Name, c.Provider, c.Account
 	return v
 }
 
 func (d directory) freeze(v api.Freeze) api.Freeze {
 	switch freeze.Kind(v.Kind) {
 	case freeze.Agent:
-		v.TargetName = d.agents[id.Agent(v.Target)]
+		v.TargetName = d.bot(id.Agent(v.Target)).Name
 	case freeze.Connection:
-		if c := d.conns[id.Connection(v.Target)]; c != nil {
-			v.TargetName = c.Name
-		}
+		v.TargetName = d.conn(id.Connection(v.Target)).Name
 	case freeze.User:
-		v.TargetName = d.people[id.User(v.Target)]
+		v.TargetName = d.person(id.User(v.Target)).Name
 	case freeze.All:
 	}
 	if by, ok := strings.CutPrefix(v.By, "user:"); ok {
-		v.ByName = d.people[id.User(by)]
+		v.ByName = d.person(id.User(by)).Name
 	}
 	return v
 }

@@ -1,10 +1,15 @@
 package httpapi_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/valetkey/valetkey/api"
+	"github.com/valetkey/valetkey/internal/agent"
+	"github.com/valetkey/valetkey/internal/grant"
+	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/user"
+	"github.com/valetkey/valetkey/internal/vault"
 )
 
 // Beside the ids of what a person may see stand its names, and whether it is
@@ -47,6 +52,67 @@ func TestNames(t *testing.T) {
 	into[api.Freeze](t, w.send(owner, "POST", "/v1/admin/freezes", api.FreezeRequest{Kind: "user", Target: "mira"}))
 	if con := into[api.Connection](t, w.send(owner, "GET", "/v1/admin/connections/github", nil)); !con.Frozen {
 		t.Errorf("connection of a frozen person: %+v", con)
+	}
+}
+
+// readers count what is read of all agents, and of one.
+type readers struct {
+	agent.Store
+	lists, reads int
+}
+
+func (r *readers) Agents(ctx context.Context, org id.Org) ([]*agent.Agent, error) {
+	r.lists++
+	return r.Store.Agents(ctx, org)
+}
+
+func (r *readers) Agent(ctx context.Context, org id.Org, a id.Agent) (*agent.Agent, error) {
+	r.reads++
+	return r.Store.Agent(ctx, org, a)
+}
+
+type connections struct {
+	vault.Store
+	lists int
+}
+
+func (c *connections) Connections(ctx context.Context, org id.Org) ([]*vault.Connection, error) {
+	c.lists++
+	return c.Store.Connections(ctx, org)
+}
+
+type people struct {
+	user.Store
+	lists int
+}
+
+func (p *people) Users(ctx context.Context, org id.Org) ([]*user.User, error) {
+	p.lists++
+	return p.Store.Users(ctx, org)
+}
+
+// For the names on a page nobody else's are read, and each once.
+func TestNamesOfOnePage(t *testing.T) {
+	w := newWorld(t).furnish()
+	for range 3 {
+		w.Grant(w.mira, w.bot, w.con, grant.Broker, []string{"github.*"}, []string{"octo/api"})
+	}
+	mira := w.browser(w.mira)
+	// The server is wired already: it is given others of what is to be counted.
+	a := w.App
+	manage := *a.Manage
+	bots, conns, all := &readers{Store: a.Agents.Store}, &connections{Store: manage.Conns}, &people{Store: a.Users.Store}
+	manage.Conns = conns
+	w.api.Manage, w.api.Agents = &manage, &agent.Service{Org: a.Agents.Org, Store: bots, Issuer: a.Agents.Issuer, Epoch: a.Agents.Epoch}
+	w.api.Users = &user.Service{Org: a.Users.Org, Store: all, WebAuthn: a.Users.WebAuthn, Tries: a.Users.Tries, Refused: a.Users.Refused, Log: a.Users.Log}
+	for _, path := range []string{"/v1/admin/grants", "/v1/admin/connections"} {
+		items := into[api.Page[map[string]any]](t, w.send(mira, "GET", path, nil)).Items
+		if len(items) == 0 || items[0]["agent_name"] != "triage" && items[0]["user_name"] != "mira" {
+			t.Errorf("%s: %v", path, items)
+		}
+	}
+	if bots.lists+conns.lists+all.lists != 0 || bots.reads != 1 {
+		t.Errorf("agents were listed %d times and read %d times, connections listed %d times, people %d", bots.lists, bots.reads, conns.lists, all.lists)
 	}
 }
 

@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/valetkey/valetkey/internal/grant"
 	"github.com/valetkey/valetkey/internal/id"
@@ -63,8 +65,21 @@ func (s *Grants) Page(ctx context.Context, org id.Org, which grant.Listing) ([]*
 	k.before(string(which.Before))
 	where, args := k.page(which.Limit)
 	got, err := grants.many(ctx, s.db, s.db.reader, where, args...)
-	if err != nil || len(got) == 0 {
-		return got, err
+	if err != nil {
+		return nil, err
 	}
-	return s.asRevoked(ctx, got, "", string(org))
+	// Only what stands on the page is compared with the log, and of that what
+	// looks alive.
+	var these strings.Builder
+	args = []any{string(org)}
+	for _, g := range got {
+		if g.RevokedAt.IsZero() {
+			args = append(args, string(g.ID))
+			fmt.Fprintf(&these, ", $%d", len(args))
+		}
+	}
+	if these.Len() == 0 {
+		return got, nil
+	}
+	return s.asRevoked(ctx, got, " and g.id in ("+these.String()[2:]+")", args...)
 }

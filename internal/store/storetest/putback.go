@@ -123,6 +123,18 @@ func testPutBack(t *testing.T, d Database) {
 			t.Errorf("the operator was not told of %s:\n%s", what, said)
 		}
 	}
+	// A page is compared with the log, and no more than the page.
+	first, err := grants.Page(ctx, org, grant.Listing{Limit: 1})
+	if err != nil || len(first) != 1 || first[0].ID != other.ID || !first[0].RevokedAt.IsZero() {
+		t.Errorf("a page with what is alive: %+v, %v", first, err)
+	}
+	if said := log.take(); said != "" {
+		t.Errorf("more than the page was read:\n%s", said)
+	}
+	next, err := grants.Page(ctx, org, grant.Listing{Before: other.ID, Limit: 1})
+	if err != nil || len(next) != 1 || next[0].ID != w.grant.ID || !next[0].RevokedAt.Equal(now) || !strings.Contains(log.take(), string(w.grant.ID)) {
+		t.Errorf("a page with what was put back: %+v, %v", next, err)
+	}
 	// What nobody ended is untouched.
 	if g, err := grants.Grant(ctx, org, other.ID); err != nil || !g.RevokedAt.IsZero() {
 		t.Errorf("another grant: %+v, %v", g, err)
