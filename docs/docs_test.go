@@ -167,11 +167,11 @@ func TestAgentScript(t *testing.T) {
 	w := vktest.New(t)
 	mira := w.Person("mira")
 	con := w.Link(mira, "octocat")
-	issuer, dir := strings.TrimSuffix(w.URL, "/"), t.TempDir()
+	issuer, dir, drafts := strings.TrimSuffix(w.URL, "/"), t.TempDir(), t.TempDir()
 	run := func(script string) string {
 		t.Helper()
 		c := exec.CommandContext(t.Context(), "sh", "-c", "set -e\n"+script)
-		c.Dir, c.Env = dir, append(os.Environ(), "ISSUER="+issuer, "USER_ID="+string(mira.User))
+		c.Dir, c.Env = dir, append(os.Environ(), "ISSUER="+issuer, "USER_ID="+string(mira.User), "TMPDIR="+drafts)
 		var out, trouble bytes.Buffer
 		c.Stdout, c.Stderr = &out, &trouble
 		if err := c.Run(); err != nil {
@@ -231,6 +231,14 @@ func TestAgentScript(t *testing.T) {
 				t.Errorf("a key of kind %s brought no token", kind)
 			}
 		}
+		// The shell has seen the public half, and what was signed lies nowhere.
+		spy := `openssl() { command openssl "$@" | tee -a seen; }` + "\nKEY=" + kind + ".pem\n" + functions + "\ncat seen; rm seen"
+		if out := run(spy); strings.Contains(strings.ToLower(out), "priv") || !strings.Contains(strings.ToLower(out), "public") {
+			t.Errorf("the private key of kind %s went through the shell", kind)
+		}
+	}
+	if left, err := os.ReadDir(drafts); err != nil || len(left) > 0 {
+		t.Errorf("drafts were left behind: %v, %v", left, err)
 	}
 }
 
