@@ -248,9 +248,9 @@ func corrected(o api.Operation, text, typed []string) string {
 		switch o.Params[at].Type {
 		case "string":
 		case "strings":
-			return "Write -F " + quoted([]string{name + "=" + asJSON([]string{value})})
+			return "Write -F " + display.Shell(name+"="+asJSON([]string{value}))
 		default:
-			return "Write -F " + quoted([]string{f})
+			return "Write -F " + display.Shell(f)
 		}
 	}
 	return ""

@@ -343,7 +343,7 @@ func (c *callCommand) list(r *run) error {
 		return err
 	}
 	if n := all - len(ops); n > 0 {
-		r.maybe(fmt.Sprintf("%d more are not granted. To see them, too:", n), c.command(r, "call", "--list", "--all"))
+		r.maybe(fmt.Sprintf("%d more are not granted. To see them, too:", n), c.command(r, "call", nil, "--list", "--all"))
 	}
 	return nil
 }
