@@ -177,7 +177,9 @@ func called(spec *provider.Spec, r *Registration) string {
 // elsewhere is the host that b puts spec at, or "" where the catalogue has it.
 // People know a provider by its web pages, so those come first.
 func elsewhere(spec *provider.Spec, b provider.Base) string {
-	has := func(raw string) bool { return raw == spec.Endpoints.WebBase || slices.Contains(spec.Endpoints.APIBases, raw) }
+	has := func(raw string) bool {
+		return raw == spec.Endpoints.WebBase || slices.Contains(spec.Endpoints.APIBases, raw)
+	}
 	for _, raw := range slices.Concat([]string{b.Web}, b.API, []string{b.Issuer, b.AuthorizeURL}) {
 		if raw == "" || has(raw) {
 			continue
