@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -16,6 +17,12 @@ type emulator struct {
 	node string
 	url  string
 	*process
+}
+
+// title is what people here call it: an instance of GitHub that is not the one
+// of the catalogue carries its host.
+func (e *emulator) title() string {
+	return "GitHub (" + strings.TrimPrefix(e.url, "http://") + ")"
 }
 
 // What the emulator is seeded with. Its own tokens are those of people who use

@@ -49,7 +49,7 @@ func testGitHub(t *testing.T, node, binary string) {
 
 	seeReceipt(t, node, agent, s, b)
 
-	disconnect(t, s, b)
+	disconnect(t, s, e, b)
 	seeRefusal(t, agent, s, e, key, number)
 	s.cli(t, 0, "", "audit", "verify")
 	// The tokens were the emulator's to make: all of them begin like this.
@@ -87,7 +87,7 @@ func addAgent(t *testing.T, s *server, b *browser) (key, agentID string) {
 	b.until(`document.querySelector("button.approve").disabled === false`)
 	b.click("button.approve")
 	b.until(`document.querySelector("section.outcome")`)
-	if got := b.text("section.outcome > p:not(.small)"); got != "It was done." {
+	if got := b.text("section.outcome .came"); got != "triage is registered" {
 		t.Fatalf("the proposal came to: %s", got)
 	}
 	var agent api.Agent
@@ -106,7 +106,7 @@ func connectAccount(t *testing.T, s *server, e *emulator, b *browser) {
 	b.click(`form:has(input[name=login][value=octo]) button`)
 	b.at(s, "/welcome?done=connected")
 	b.visit(s.url + "/connections")
-	if got := b.texts(".conn .card-top h2"); len(got) != 1 || got[0] != "octo on GitHub" {
+	if got := b.texts(".conn .card-top h2"); len(got) != 1 || got[0] != "octo on "+e.title() {
 		t.Fatalf("connected accounts: %q, want one of octo", got)
 	}
 	b.shot("connections")
@@ -254,7 +254,7 @@ func seeComment(t *testing.T, agent *client.Client, s *server, e *emulator, b *b
 		t.Fatalf("comments at GitHub (-want +got):\n%s", d)
 	}
 	b.visit(s.url + "/actions/" + held.ID)
-	if got := b.text(".outcome"); !strings.Contains(got, "HTTP 201") || !strings.Contains(got, "GitHub accepted the request") {
+	if got := b.text(".outcome"); !strings.Contains(got, "HTTP 201") || !strings.Contains(got, e.title()+" accepted the request") {
 		t.Errorf("the page tells of it: %s", got)
 	}
 	b.shot("approved")
@@ -262,7 +262,7 @@ func seeComment(t *testing.T, agent *client.Client, s *server, e *emulator, b *b
 
 // disconnect ends the connection. The emulator cannot revoke a token, and the
 // report has to say that it ended here and not there.
-func disconnect(t *testing.T, s *server, b *browser) {
+func disconnect(t *testing.T, s *server, e *emulator, b *browser) {
 	t.Helper()
 	b.visit(s.url + "/connections")
 	b.click(".conn button[data-open]")
@@ -273,7 +273,7 @@ func disconnect(t *testing.T, s *server, b *browser) {
 	if !contains(done, "Our copy of the tokens was destroyed") {
 		t.Errorf("the report does not say that it ended here: %q", done)
 	}
-	if !contains(failed, "GitHub was asked to end the tokens and answered 404") {
+	if !contains(failed, e.title()+" was asked to end the tokens and answered 404") {
 		t.Errorf("the report does not say that it did not end there: %q", failed)
 	}
 	if !contains(failed, "still takes it") {
