@@ -101,6 +101,9 @@ func (b *Broker) prepareOnce(ctx context.Context, h Held) (*ready, error) {
 		return nil, b.end(ctx, h, fault.From(err).Reason, err)
 	}
 	if err := j.refusal(); err != nil {
+		if fault.From(err).Reason == missingScope {
+			return nil, j.lack.waits() // as above: they may connect again with it
+		}
 		return nil, b.end(ctx, h, fault.From(err).Reason, err)
 	}
 	if err := b.approver(ctx, h.Approval.DecidedBy, h, now); err != nil {

@@ -18,6 +18,7 @@ type lack struct {
 	scopes  []string
 	certain bool // the provider would refuse for it
 	said    string
+	remedy  string // who has to do what
 }
 
 // lacks compares what an operation needs with what the connection was granted.
@@ -36,9 +37,9 @@ func lacks(con *vault.Connection, spec *provider.Spec, m *provider.Match) lack {
 	if con.Kind == vault.ByPaste {
 		remedy = "its owner has to paste one that has it, or log in at " + spec.Name + " instead"
 	}
-	l := lack{scopes: missing, certain: certain}
+	l := lack{scopes: missing, certain: certain, remedy: remedy}
 	if certain {
-		l.said = fmt.Sprintf("%s needs %s at %s, which the token of this connection does not have. Nobody was asked and nothing was sent; %s.", m.Operation, said, spec.Name, remedy)
+		l.said = fmt.Sprintf("%s needs %s at %s, which the token of this connection does not have.", m.Operation, said, spec.Name)
 	} else {
 		l.said = fmt.Sprintf("The token of this connection does not have %s: %s will refuse the call unless what it touches is public.", said, spec.Name)
 	}
@@ -50,7 +51,13 @@ func (l lack) refusal() error {
 	if !l.certain {
 		return nil
 	}
-	return fault.New(fault.Forbidden, missingScope, l.said)
+	return fault.New(fault.Forbidden, missingScope, l.said+" Nobody was asked and nothing was sent; "+l.remedy+".")
+}
+
+// waits says the same of what a person has approved already: the scope was there
+// when they were asked.
+func (l lack) waits() error {
+	return fault.New(fault.Conflict, missingScope, l.said+" It was approved, and nothing was sent; until the approval ends it waits: "+l.remedy+".")
 }
 
 // warning tells a person who is asked that the call may fail.

@@ -132,15 +132,33 @@ func TestMissingScopeOfAPastedToken(t *testing.T) {
 	}
 }
 
-// A connection that came back with less while a person was thinking: the
-// action ends, unsent, and says why.
+// A connection that came back with less while a person was thinking: what they
+// approved waits, unsent, for its owner to connect again, as it does where the
+// tokens are dead.
 func TestScopeLostBeforeExecution(t *testing.T) {
 	s := newScene(t)
-	held := s.submit(comment("too late"))
+	other := s.Link(s.mira, "hubot")
+	s.Grant(s.mira, s.bot, other, grant.Broker, []string{"*"}, nil)
+	early := comment("too early")
+	early.Connection = string(s.con.ID)
+	held := s.submit(early)
 	s.relink("read:user")
 	s.approve(held)
-	s.ends(held, action.Revoked, "missing_scope")
-	s.sent("POST", comments, 0)
+	// Whoever comes after it goes on.
+	after := comment("goes on")
+	after.Connection = string(other.ID)
+	next := s.submit(after)
+	s.approve(next)
+	s.ends(next, action.Succeeded, "")
+	h, err := s.App.Broker.Get(t.Context(), s.caller(), held.Action.ID, time.Now())
+	if err != nil || h.Action.State != action.Approved || h.Approval.Status != approval.Granted {
+		t.Fatalf("%+v, %v, want one that waits", h.Action, err)
+	}
+	s.sent("POST", comments, 1)
+	s.relink("repo")
+	s.Restart() // what waits is looked at afresh
+	s.ends(held, action.Succeeded, "")
+	s.sent("POST", comments, 2)
 }
 
 // When nobody could know before, the failure says it.
