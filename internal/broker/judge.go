@@ -299,8 +299,12 @@ func policyAmount(a *provider.Amount) *policy.Amount {
 
 // assess computes the risk and says what raised it.
 func (j *judgement) assess(m *provider.Match, amount *provider.Amount) {
+	var why []string
+	for _, s := range m.Why {
+		why = append(why, sentence(s))
+	}
 	got := risk.Assess(risk.Input{
-		Operation: m.Operation, Base: m.Risk, Why: m.Why, Listed: m.Listed, Read: m.Read, Vend: action.Vends(m.Operation), Amount: amount,
+		Operation: m.Operation, Base: m.Risk, Why: why, Listed: m.Listed, Read: m.Read, Vend: action.Vends(m.Operation), Amount: amount,
 	})
 	j.risk, j.facts = got.Level, got.Sentences()
 }

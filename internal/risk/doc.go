@@ -7,7 +7,8 @@
 //
 // What each fact does:
 //
-//	catalogue      the base; a level outside the four counts as critical
+//	catalogue      the base, told in the catalogue's own words where it has
+//	               any; a level outside the four counts as critical
 //	not listed     a write that is not in the catalogue is at least high
 //	visibility     a medium write to something public becomes high; what the
 //	               catalogue calls low is harmless there too

@@ -52,7 +52,7 @@ func (a Assessment) Sentences() []string {
 type Input struct {
 	Operation  string           // "github.issues.create_comment"
 	Base       Level            // of the catalogue match; for a vend the worst of what the scopes allow
-	Why        []string         // the catalogue's own reasons for Base
+	Why        []string         // how the catalogue comes to Base, in its own sentences
 	Listed     bool             // the operation is in the catalogue
 	Read       bool             // it changes nothing
 	Vend       bool             // a token is handed out
@@ -125,7 +125,7 @@ func (a *Assessment) base(in Input) {
 		a.Facts = append(a.Facts, Fact{Raises: true, Level: Critical, Text: fmt.Sprintf("Nothing rates %s, which makes it critical.", what)})
 	case in.Vend:
 		a.to(a.Level, "A token for %s is as risky as the worst it allows, which is %s", what, a.Level)
-	default:
+	case len(in.Why) == 0: // otherwise the catalogue says so itself
 		a.to(a.Level, "The catalogue rates %s %s", what, a.Level)
 	}
 	for _, why := range in.Why {
@@ -134,7 +134,7 @@ func (a *Assessment) base(in Input) {
 }
 
 func (a *Assessment) resource(in Input) {
-	if !in.Listed {
+	if !in.Listed && (a.Level < High || len(in.Why) == 0) {
 		a.to(High, "It changes something and is not in the catalogue")
 	}
 	switch {

@@ -98,12 +98,12 @@ func TestAssess(t *testing.T) {
 
 func TestSentences(t *testing.T) {
 	got := risk.Assess(risk.Input{
-		Operation: "github.issues.create_comment", Base: risk.Medium, Listed: true, Why: []string{"It notifies everybody who watches."},
+		Operation: "github.issues.create_comment", Base: risk.Medium, Listed: true, Why: []string{"github.issues.create_comment is medium.", "It notifies everybody who watches."},
 		Public: yes(), Recipients: 3, Amount: &provider.Amount{Meaning: "value", Value: "750", Currency: "USD"}, First: true, Tainted: true,
 		Hints: []risk.Hint{{From: "The agent", Level: risk.Low}},
 	}).Sentences()
 	want := []string{
-		"The catalogue rates github.issues.create_comment medium.",
+		"github.issues.create_comment is medium.",
 		"It notifies everybody who watches.",
 		"Everybody can see the result, which makes it high.",
 		"It reaches 3 people.",
@@ -114,6 +114,28 @@ func TestSentences(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What the catalogue says itself is not said again in our words, and what it
+// does not say is.
+func TestNothingIsSaidTwice(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		in   risk.Input
+		want []string
+	}{
+		{"without its words", risk.Input{Operation: "x.y", Base: risk.Medium, Listed: true}, []string{"The catalogue rates x.y medium."}},
+		{"with them", risk.Input{Operation: "x.y", Base: risk.High, Listed: true, Why: []string{"x.y is medium.", "Everybody can read it."}}, []string{"x.y is medium.", "Everybody can read it."}},
+		{"not listed", risk.Input{Operation: "x.raw.write", Base: risk.High, Why: []string{"It is not in the catalogue and may change something."}}, []string{"It is not in the catalogue and may change something."}},
+		{"not listed, without words", risk.Input{Operation: "x.raw.write", Base: risk.Low},
+			[]string{"The catalogue rates x.raw.write low.", "It changes something and is not in the catalogue, which makes it high."}},
+		{"a token", risk.Input{Operation: "x.token.vend", Base: risk.High, Listed: true, Vend: true, Why: []string{"The agent would hold it."}},
+			[]string{"A token for x.token.vend is as risky as the worst it allows, which is high.", "The agent would hold it."}},
+	} {
+		if diff := cmp.Diff(c.want, risk.Assess(c.in).Sentences()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
 	}
 }
 
