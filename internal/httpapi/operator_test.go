@@ -62,7 +62,11 @@ func TestOperatorAfterThePasskey(t *testing.T) {
 		{"DELETE", "/v1/admin/freezes/" + string(w.freshFreeze()), nil},
 	} {
 		before := w.size()
-		if p := w.propose(op, c.method, c.path, c.body); p.State != api.ProposalOpen || strings.HasPrefix(p.Summary, "Send ") {
+		p := w.propose(op, c.method, c.path, c.body)
+		if strings.Contains(c.path, "/freezes/") && !strings.Contains(p.Summary, `the freeze of the person "`) {
+			t.Errorf("what is to be unfrozen is not named: %s", p.Summary)
+		}
+		if p.State != api.ProposalOpen || strings.HasPrefix(p.Summary, "Send ") {
 			t.Errorf("%s %s: %+v", c.method, c.path, p)
 		}
 		if e := w.events(before); len(e) != 1 || e[0].Verb != "proposal.opened" {

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -40,12 +41,23 @@ func (a proposed) answer(_ context.Context, c *call) error {
 // propose makes a proposal of the request that c is, exactly as it came.
 func (s *Server) propose(ctx context.Context, p user.Principal, c *call) (proposed, error) {
 	v, err := s.Proposals.Open(ctx, p, proposal.Request{
-		Method: c.r.Method, Path: c.r.URL.EscapedPath(), Query: c.r.URL.RawQuery, Body: c.body,
+		Method: c.r.Method, Path: c.r.URL.EscapedPath(), Query: c.r.URL.RawQuery, Body: c.body, Frozen: s.frozen(ctx, c),
 	}, c.now)
 	if err != nil {
 		return proposed{}, err
 	}
 	return proposed{s.proposalView(proposal.Shown{Proposal: v}, c.now)}, nil
+}
+
+// frozen is what the freeze holds that c is about, if it is about one.
+func (s *Server) frozen(ctx context.Context, c *call) proposal.Frozen {
+	for _, f := range s.Manage.Freezes.Active() {
+		if string(f.ID) == c.ref("id") {
+			v := s.directory(ctx).freeze(freezeView(f))
+			return proposal.Frozen{Kind: v.Kind, Name: cmp.Or(v.TargetName, v.Target)}
+		}
+	}
+	return proposal.Frozen{}
 }
 
 func (s *Server) proposalView(v proposal.Shown, now time.Time) api.Proposal {

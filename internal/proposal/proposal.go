@@ -104,6 +104,15 @@ type Request struct {
 	Path   string // escaped
 	Query  string
 	Body   []byte
+	// Frozen is what a freeze holds that is to be lifted, as it was then: the
+	// path has an id, which says nothing to a person.
+	Frozen Frozen
+}
+
+// Frozen is something that a freeze holds, in people's words.
+type Frozen struct {
+	Kind string // "agent", "connection", "user" or "all"; "" where it is not known
+	Name string // somebody else's text
 }
 
 // New opens a proposal of p. Its body is to be sealed into it.
@@ -113,7 +122,7 @@ func New(p user.Principal, r Request, now time.Time) *Proposal {
 	now = now.Truncate(time.Microsecond) // as it is stored, for the digest
 	v := &Proposal{
 		Org: p.Org, ID: id.NewProposal(), By: p.Actor(), User: p.User, Session: p.Session, Label: p.Label, Method: r.Method, Path: r.Path,
-		Query: r.Query, Summary: Sentence(r.Method, r.Path, r.Body), Nonce: nonce, CreatedAt: now, ExpiresAt: now.Add(TTL), State: Open, Version: 1,
+		Query: r.Query, Summary: r.sentence(), Nonce: nonce, CreatedAt: now, ExpiresAt: now.Add(TTL), State: Open, Version: 1,
 	}
 	v.Digest = v.digest(r.Body)
 	return v

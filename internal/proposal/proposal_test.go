@@ -45,6 +45,27 @@ func TestDigests(t *testing.T) {
 	}
 }
 
+// What a freeze holds is named in what a passkey signs for; of other requests
+// nothing is told by it.
+func TestFrozenIsNamed(t *testing.T) {
+	for _, c := range []struct {
+		method, path string
+		frozen       proposal.Frozen
+		want         string
+	}{
+		{"DELETE", "/v1/admin/freezes/frz_1", proposal.Frozen{}, `Lift the freeze "frz_1": what it stopped goes on.`},
+		{"DELETE", "/v1/admin/freezes/frz_1", proposal.Frozen{Kind: "agent", Name: "triage"}, `Lift the freeze of the agent "triage" ("frz_1"): what it stopped goes on.`},
+		{"DELETE", "/v1/admin/freezes/frz_1", proposal.Frozen{Kind: "user", Name: "mira\": all\u202e"}, `Lift the freeze of the person "mira\": all\u202e" ("frz_1"): what it stopped goes on.`},
+		{"DELETE", "/v1/admin/freezes/frz_1", proposal.Frozen{Kind: "all"}, `Lift the freeze of everything ("frz_1"): what it stopped goes on.`},
+		{"DELETE", "/v1/admin/grants/frz_1", proposal.Frozen{Kind: "agent", Name: "triage"}, `Revoke the grant "frz_1".`},
+	} {
+		p := proposal.New(admin, proposal.Request{Method: c.method, Path: c.path, Frozen: c.frozen}, noon)
+		if p.Summary != c.want {
+			t.Errorf("got  %s\nwant %s", p.Summary, c.want)
+		}
+	}
+}
+
 // A proposal is decided at most once, whatever order answers arrive in, and
 // only while it is open; only a confirmed one is ever carried out, once.
 func TestDecidedOnce(t *testing.T) {

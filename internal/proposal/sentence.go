@@ -122,6 +122,24 @@ func told[Body any](tell func(at []string, b Body) string) func([]string, []byte
 	}
 }
 
+// sentence is [Sentence], with what stands behind an id.
+func (r Request) sentence() string {
+	s := Sentence(r.Method, r.Path, r.Body)
+	what := "the " + r.Frozen.Kind + " " + quote(r.Frozen.Name)
+	switch r.Frozen.Kind {
+	case "":
+		return s
+	case "all":
+		what = "everything"
+	case "user":
+		what = "the person " + quote(r.Frozen.Name)
+	}
+	if at, ok := match("/v1/admin/freezes/*", r.Path); ok && r.Method == "DELETE" {
+		return fmt.Sprintf("Lift the freeze of %s (%s): what it stopped goes on.", what, quote(at[0]))
+	}
+	return s
+}
+
 // Sentence says what a request to the API does.
 func Sentence(method, path string, body []byte) string {
 	for _, t := range tellings() {
