@@ -1,6 +1,7 @@
 package action
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -80,11 +81,18 @@ func (r *Request) Encode() []byte {
 	return b
 }
 
-// DecodeRequest reads what [Request.Encode] wrote.
+// ErrStored means that what is stored is not what [Request.Encode] writes.
+var ErrStored = errors.New("action: the stored request is not in the form that was stored")
+
+// DecodeRequest reads what [Request.Encode] wrote, and nothing else that JSON
+// would take for the same: a stored request has one form.
 func DecodeRequest(b []byte) (*Request, error) {
 	r := new(Request)
 	if err := json.Unmarshal(b, r); err != nil {
-		return nil, fmt.Errorf("decode stored request: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrStored, err)
+	}
+	if !bytes.Equal(r.Encode(), b) {
+		return nil, ErrStored
 	}
 	return r, nil
 }

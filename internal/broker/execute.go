@@ -80,7 +80,7 @@ func (b *Broker) prepareOnce(ctx context.Context, h Held) (*ready, error) {
 	}
 	req, err := b.Request(ctx, h.Action)
 	switch {
-	case errors.Is(err, ErrNoPayload), errors.Is(err, seal.ErrRefused), errors.Is(err, seal.ErrShredded):
+	case errors.Is(err, ErrNoPayload), errors.Is(err, seal.ErrRefused), errors.Is(err, seal.ErrShredded), errors.Is(err, action.ErrStored):
 		// What was approved is gone, or is not what was sealed.
 		return nil, b.end(ctx, h, "payload_unreadable", err)
 	case err != nil:
