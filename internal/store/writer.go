@@ -179,6 +179,24 @@ type batch struct {
 	epoch  int64 // which changes were checked against, or -1
 	moved  bool
 	held   []id.Action // actions stored by changes of this batch
+	no     []refused   // by what changes before them have done in this batch
+}
+
+// refused is a change that failed by itself, after others had changed things
+// in the same transaction. What it failed by may be what they did, which
+// nobody may be told before it is durable.
+type refused struct {
+	change *change
+	err    error
+}
+
+// refusals are the changes of b that were refused.
+func (b *batch) refusals() []*change {
+	out := make([]*change, 0, len(b.no))
+	for _, r := range b.no {
+		out = append(out, r.change)
+	}
+	return out
 }
 
 // commit runs changes in one transaction and answers them; it returns those
@@ -204,7 +222,7 @@ func (db *DB) commit(changes []*change) (again []*change) {
 			b.moved = b.moved || t.moved
 		case errors.Is(err, errBroken) || db.engine.isBroken(err):
 			// The transaction is lost for everybody: nothing of it happened.
-			db.fail(append(b.done, c), ErrUnavailable, err)
+			db.fail(append(append(b.done, b.refusals()...), c), ErrUnavailable, err)
 			return append(again, changes[i+1:]...)
 		case errors.Is(err, errStale) || db.engine.isRetryable(err):
 			if c.runs < maxReruns {
@@ -212,6 +230,8 @@ func (db *DB) commit(changes []*change) (again []*change) {
 				continue
 			}
 			c.done <- ErrUnavailable.Because(err)
+		case len(b.done) > 0:
+			b.no = append(b.no, refused{c, err})
 		default:
 			c.done <- err
 		}
@@ -221,6 +241,7 @@ func (db *DB) commit(changes []*change) (again []*change) {
 	}
 	f, epoch, err := db.finish(ctx, b)
 	if err != nil {
+		b.done = append(b.done, b.refusals()...)
 		if (errors.Is(err, errStale) || db.engine.isRetryable(err)) && retry(b.done) {
 			return append(again, b.done...)
 		}
@@ -241,6 +262,9 @@ func (db *DB) commit(changes []*change) (again []*change) {
 	}
 	for _, c := range b.done {
 		c.done <- nil
+	}
+	for _, r := range b.no {
+		r.change.done <- r.err
 	}
 	if len(b.events) > 0 {
 		db.wake.broadcast()

@@ -1,0 +1,3 @@
+package scale_test
+
+var built struct{ dir string }
