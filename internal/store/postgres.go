@@ -92,7 +92,7 @@ func (db *DB) openPostgres(ctx context.Context, dsn secret.Text) error {
 		return fault.New(fault.Invalid, "bad_database", "The PostgreSQL URL cannot be read; it must look like postgres://user@host/database.")
 	}
 	// The driver keeps statements compiled by itself.
-	pool := stdlib.OpenDB(*cfg)
+	pool := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(planAfresh))
 	pool.SetMaxOpenConns(16)
 	pool.SetMaxIdleConns(16)
 	db.pools = append(db.pools, pool.Close)
@@ -111,6 +111,16 @@ func (db *DB) openPostgres(ctx context.Context, dsn secret.Text) error {
 		return fault.New(fault.Unavailable, "bad_database", "PostgreSQL does not answer at the given URL; check that it runs and lets this user in.").Because(err)
 	}
 	return nil
+}
+
+// planAfresh keeps the server from settling on a plan. It would after five
+// runs of a statement, and while our tables are small any index looks as good
+// as another to it: of the two lookups in a join it then reads all of the org
+// for each, until its statistics are renewed, a minute and many thousand rows
+// later.
+func planAfresh(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, "set plan_cache_mode = force_custom_plan")
+	return err
 }
 
 // pollEvery is how long a commit of another replica may go unnoticed when its
