@@ -127,6 +127,13 @@ func (w *World) Restart() {
 	w.start(listener)
 }
 
+// Stop ends the server and closes its database; the data stays for another
+// process to serve, or for [World.Restart].
+func (w *World) Stop() {
+	w.t.Helper()
+	w.stop()
+}
+
 // register makes the sandbox the provider "github".
 func (w *World) register() {
 	w.t.Helper()
