@@ -269,7 +269,8 @@ func (s *Actions) Held(ctx context.Context, org id.Org, a id.Action) (broker.Hel
 	return s.db.present(ctx, s.db.reader, org, a)
 }
 
-const claimedQ = `select count(*) from audit_events where object = $1 and verb = 'action.executing' or object = $2 and verb = 'approval.spent'`
+// The verbs are expressions, so that the index of objects is what finds them.
+const claimedQ = `select count(*) from audit_events where object = $1 and verb || '' = 'action.executing' or object = $2 and verb || '' = 'approval.spent'`
 
 // unclaimed fails when the log says that the action was executed, or its
 // approval spent, whatever their rows say.

@@ -22,11 +22,11 @@ import (
 // They cost one look into an index of the log for each live row that is read,
 // and what is read is kept for as long as authority stands still.
 const (
-	revivedGrantsQ = `select g.id, e.at from grants g join audit_events e on e.object = g.id and e.verb = 'grant.revoked' where g.org = $1 and g.revoked_at = 0`
-	revivedKeysQ   = `select k.id, e.at from agent_keys k join audit_events e on e.object = k.id and e.verb = 'agent.key_revoked' where k.org = $1 and k.status = 'active'`
+	revivedGrantsQ = `select g.id, e.at from grants g join audit_events e on e.object = g.id and e.verb || '' = 'grant.revoked' where g.org = $1 and g.revoked_at = 0`
+	revivedKeysQ   = `select k.id, e.at from agent_keys k join audit_events e on e.object = k.id and e.verb || '' = 'agent.key_revoked' where k.org = $1 and k.status = 'active'`
 	// An agent may be resumed, so the last word counts.
 	revivedAgentsQ = `select a.id, 0 from agents a where a.org = $1 and a.status = 'active' and
-		(select e.verb from audit_events e where e.object = a.id and e.verb in ('agent.suspended', 'agent.resumed') order by e.seq desc limit 1) = 'agent.suspended'`
+		(select e.verb from audit_events e where e.object = a.id and e.verb || '' in ('agent.suspended', 'agent.resumed') order by e.seq desc limit 1) = 'agent.suspended'`
 	// A passkey that was removed has no row, so any that is there was put back.
 	// Each use of one is an event about it: an index of its own spares a login
 	// from reading them all.
