@@ -43,9 +43,9 @@ var fixed = map[string]bool{
 	"Scheme": true, "CSRF": true, "SHA256": true, "Form": true, "Kind": true, "Dump": true, "Decision": true, "ID": true, "ConnectionID": true, "ObjectID": true, "Question": true, "Spec": true, "Page": true, "Token": true,
 }
 
-// poison replaces every other string inside v, however deep, by s. A body is
-// made again from bytes that contain s.
-func poison(v reflect.Value, s string) {
+// poison replaces every other string inside v, however deep, by the next one. A
+// body is made again from bytes that contain some.
+func poison(v reflect.Value, next func() string) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		if v.IsNil() {
@@ -53,7 +53,7 @@ func poison(v reflect.Value, s string) {
 		}
 		c := reflect.New(v.Type().Elem())
 		c.Elem().Set(v.Elem())
-		poison(c.Elem(), s)
+		poison(c.Elem(), next)
 		v.Set(c)
 	case reflect.Struct:
 		switch v.Interface().(type) {
@@ -63,7 +63,7 @@ func poison(v reflect.Value, s string) {
 			if v.FieldByName("Form").String() == "none" {
 				return
 			}
-			raw, _ := json.Marshal(map[string]any{s: []any{s, map[string]string{"key": s}}})
+			raw, _ := json.Marshal(map[string]any{next(): []any{next(), map[string]string{"key": next()}}})
 			v.Set(reflect.ValueOf(dash.NewBody("application/json", raw)))
 			return
 		}
@@ -72,54 +72,59 @@ func poison(v reflect.Value, s string) {
 			if f.Type.Kind() == reflect.String && fixed[f.Name] {
 				continue
 			}
-			poison(v.Field(i), s)
+			poison(v.Field(i), next)
 		}
 	case reflect.Slice:
 		c := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
 		reflect.Copy(c, v)
 		for i := range c.Len() {
-			poison(c.Index(i), s)
+			poison(c.Index(i), next)
 		}
 		if !v.IsNil() {
 			v.Set(c)
 		}
 	case reflect.String:
-		v.SetString(s)
+		v.SetString(next())
 	}
 }
 
-func poisoned[V any](view V, s string) V {
-	poison(reflect.ValueOf(&view).Elem(), s)
+func poisoned[V any](view V, next func() string) V {
+	poison(reflect.ValueOf(&view).Elem(), next)
 	return view
 }
 
 // pages renders every page with s in every place that text can reach.
 func pages(r *dash.Renderer, s string) map[string]func(io.Writer) error {
+	return pagesOf(r, func() string { return s })
+}
+
+// pagesOf renders every page with strings of a source.
+func pagesOf(r *dash.Renderer, next func() string) map[string]func(io.Writer) error {
 	return map[string]func(io.Writer) error{
-		"welcome-ask":  func(w io.Writer) error { return r.Welcome(w, poisoned(welcome(2), s)) },
-		"login":        func(w io.Writer) error { return r.Login(w, poisoned(dash.LoginPage{Passkeys: true}, s)) },
-		"enrol":        func(w io.Writer) error { return r.Enrol(w, poisoned(dash.EnrolPage{}, s)) },
-		"inbox":        func(w io.Writer) error { return r.Inbox(w, poisoned(frozen(), s)) },
-		"asked":        func(w io.Writer) error { return r.Inbox(w, poisoned(asked(), s)) },
-		"action":       func(w io.Writer) error { return r.Action(w, poisoned(comment(), s)) },
-		"previewed":    func(w io.Writer) error { return r.Action(w, poisoned(previewed(), s)) },
-		"gaps":         func(w io.Writer) error { return r.Action(w, poisoned(previewedGaps(), s)) },
-		"critical":     func(w io.Writer) error { return r.Action(w, poisoned(criticalDelete(), s)) },
-		"done":         func(w io.Writer) error { return r.Action(w, poisoned(succeeded(), s)) },
-		"connections":  func(w io.Writer) error { return r.Connections(w, poisoned(connections(), s)) },
-		"disconnected": func(w io.Writer) error { return r.Disconnected(w, poisoned(disconnected(), s)) },
-		"agents":       func(w io.Writer) error { return r.Agents(w, poisoned(agents(), s)) },
-		"agent":        func(w io.Writer) error { return r.Agent(w, poisoned(agentPage(), s)) },
-		"activity":     func(w io.Writer) error { return r.Activity(w, poisoned(activity(), s)) },
-		"policy":       func(w io.Writer) error { return r.Policy(w, poisoned(policyPage(), s)) },
+		"welcome-ask":  func(w io.Writer) error { return r.Welcome(w, poisoned(welcome(2), next)) },
+		"login":        func(w io.Writer) error { return r.Login(w, poisoned(dash.LoginPage{Passkeys: true}, next)) },
+		"enrol":        func(w io.Writer) error { return r.Enrol(w, poisoned(dash.EnrolPage{}, next)) },
+		"inbox":        func(w io.Writer) error { return r.Inbox(w, poisoned(frozen(), next)) },
+		"asked":        func(w io.Writer) error { return r.Inbox(w, poisoned(asked(), next)) },
+		"action":       func(w io.Writer) error { return r.Action(w, poisoned(comment(), next)) },
+		"previewed":    func(w io.Writer) error { return r.Action(w, poisoned(previewed(), next)) },
+		"gaps":         func(w io.Writer) error { return r.Action(w, poisoned(previewedGaps(), next)) },
+		"critical":     func(w io.Writer) error { return r.Action(w, poisoned(criticalDelete(), next)) },
+		"done":         func(w io.Writer) error { return r.Action(w, poisoned(succeeded(), next)) },
+		"connections":  func(w io.Writer) error { return r.Connections(w, poisoned(connections(), next)) },
+		"disconnected": func(w io.Writer) error { return r.Disconnected(w, poisoned(disconnected(), next)) },
+		"agents":       func(w io.Writer) error { return r.Agents(w, poisoned(agents(), next)) },
+		"agent":        func(w io.Writer) error { return r.Agent(w, poisoned(agentPage(), next)) },
+		"activity":     func(w io.Writer) error { return r.Activity(w, poisoned(activity(), next)) },
+		"policy":       func(w io.Writer) error { return r.Policy(w, poisoned(policyPage(), next)) },
 		"device": func(w io.Writer) error {
-			v := poisoned(dash.DevicePage{Scopes: []string{""}}, s)
+			v := poisoned(dash.DevicePage{Scopes: []string{""}}, next)
 			v.Code = "BCDF-GHJK" // one that we made, of letters that we chose
 			return r.Device(w, v)
 		},
-		"proposal": func(w io.Writer) error { return r.Proposal(w, poisoned(proposalPage(), s)) },
-		"proposed": func(w io.Writer) error { return r.Proposal(w, poisoned(proposalDone(), s)) },
-		"error":    func(w io.Writer) error { return r.Error(w, poisoned(dash.ErrorPage{}, s)) },
+		"proposal": func(w io.Writer) error { return r.Proposal(w, poisoned(proposalPage(), next)) },
+		"proposed": func(w io.Writer) error { return r.Proposal(w, poisoned(proposalDone(), next)) },
+		"error":    func(w io.Writer) error { return r.Error(w, poisoned(dash.ErrorPage{}, next)) },
 	}
 }
 

@@ -30,6 +30,16 @@ func corpus(t *testing.T) []hostile {
 	if len(cases) < 100 {
 		t.Fatalf("only %d strings in the corpus", len(cases))
 	}
+	if raw, err = os.ReadFile("testdata/naughty_strings.json"); err != nil {
+		t.Fatal(err)
+	}
+	var naughty []string
+	if err := json.Unmarshal(raw, &naughty); err != nil || len(naughty) != 461 {
+		t.Fatalf("%d naughty strings, %v", len(naughty), err)
+	}
+	for i, s := range naughty {
+		cases = append(cases, hostile{ID: "naughty-" + strconv.Itoa(i), Class: "naughty", Value: s})
+	}
 	return cases
 }
 
