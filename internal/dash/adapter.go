@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"mime"
-	"net"
 	"net/http"
 	"strings"
 
@@ -105,11 +104,7 @@ func (s *Server) part(who access, do handler) http.Handler {
 // byName leads a browser that came by the address of this machine to our name:
 // passkeys and cookies belong to that.
 func (s *Server) byName(r *http.Request) (string, bool) {
-	host, port, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		host = r.Host
-	}
-	host = strings.Trim(host, "[]")
+	host, port := hostOf(r)
 	if host == s.base.Hostname() || !config.Loopback(s.base.Hostname()) || !config.Loopback(host) || port != s.base.Port() {
 		return "", false
 	}

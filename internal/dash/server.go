@@ -78,7 +78,7 @@ func (s *Server) Handler() http.Handler {
 	for _, r := range s.routes() {
 		mux.Handle(r.pattern, r.serve)
 	}
-	return mux
+	return s.named(mux)
 }
 
 // route is one path and what answers it.
