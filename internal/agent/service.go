@@ -230,7 +230,9 @@ func (s *Service) Bearer(ctx context.Context, text secret.Text, from netip.Addr,
 		if err != nil {
 			return Caller{}, err
 		}
-		if k.Status != KeyActive || k.Agent != a.ID || !t.RevokedAt.IsZero() {
+		// Tokens are found by their hash alone, so the org is looked at here: what
+		// another one issued opens nothing in ours.
+		if t.Org != s.Org || a.Org != s.Org || k.Org != s.Org || k.Status != KeyActive || k.Agent != a.ID || !t.RevokedAt.IsZero() {
 			return Caller{}, ErrToken
 		}
 		got = &bearer{t, a}
