@@ -47,6 +47,7 @@ var revealers = map[string]string{
 	"internal/dash.setCookie": "a session, into its cookie",
 	"internal/dash.token":     "the hash that form tokens are made of",
 	"internal/app.EnrolURL":   "a one-time link, to whoever made it",
+	"internal/vktest.On":      "the address of a throwaway database, into the settings of a test",
 
 	// The agent's and the person's own side.
 	"client.Token":               "the adapter to x/oauth2, whose tokens are strings",

@@ -262,7 +262,7 @@ func TestInvisibleDifferenceOnScreen(t *testing.T) {
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 1600), media("light")); err != nil {
 		t.Fatal(err)
 	}
-	const readable = `document.querySelector("main").innerText.replace(/[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}\s]/gu, "").replace(/\d+[smhd]ago/g, "")`
+	const readable = `document.querySelector("main").innerText.replace(/[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}\s]/gu, "").replace(/\d+(s|min|h|d)ago|in\d+:\d\d/g, "")`
 	read := func(name, text string) string {
 		t.Helper()
 		got, err := chromedp.Run(ctx, func(ctx context.Context, target *chromedp.Target) (string, error) {
