@@ -109,3 +109,22 @@ func Reads() map[string]string {
 		revivedPasskeysQ + " and p.org = $1 and p.user_id = $2": "audit_events_passkey_removed",
 	}
 }
+
+// FailCommit lets the kth commit from now fail, as that of a full disk. Call it
+// while nothing is written.
+func (db *DB) FailCommit(k int64) {
+	var n atomic.Int64
+	begin := db.begin
+	db.engine = failing{db.engine, begin}
+	db.begin = func(ctx context.Context) (transaction, error) {
+		tx, err := begin(ctx)
+		if err != nil || n.Add(1) != k {
+			return tx, err
+		}
+		return failingCommit{tx}, nil
+	}
+}
+
+type failingCommit struct{ transaction }
+
+func (t failingCommit) Commit() error { return errors.Join(ErrInjected, t.transaction.Rollback()) }
