@@ -30,7 +30,9 @@ const (
 	// A passkey that was removed has no row, so any that is there was put back.
 	// Each use of one is an event about it: an index of its own spares a login
 	// from reading them all.
-	revivedPasskeysQ = `select p.id, e.at from passkeys p join audit_events e on e.object = p.id and e.verb = 'passkey.removed' where 1 = 1`
+	// The left join has SQLite begin with the passkeys, which are few, and not with
+	// all removals that there ever were.
+	revivedPasskeysQ = `select p.id, e.at from passkeys p left join audit_events e on e.object = p.id and e.verb = 'passkey.removed' where coalesce(e.at, 0) > 0`
 )
 
 // revived runs one of the queries above, narrowed by more, and returns when each

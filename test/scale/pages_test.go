@@ -85,7 +85,7 @@ func (c *crowd) past(i int, now time.Time) (broker.Hold, error) {
 		p.ExpiresAt = time.Now().Add(24 * time.Hour)
 	}
 	add(a.Hold(p.ID, p.ExpiresAt, now))
-	add(p.Opened("agent:"+string(bot.ID), now), nil)
+	add(p.Opened(a, "agent:"+string(bot.ID), now), nil)
 	switch now = now.Add(time.Minute); {
 	case waits:
 	case i%10 == 8:
