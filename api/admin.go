@@ -10,6 +10,9 @@ type User struct {
 	Status    string    `json:"status"`   // "active" or "suspended"
 	Passkeys  int       `json:"passkeys"` // how many; 0 means that they have not enrolled
 	CreatedAt time.Time `json:"created_at"`
+	// LinkExpiresAt is until when the newest enrolment link works, for those who
+	// may look at everybody.
+	LinkExpiresAt time.Time `json:"link_expires_at,omitzero"`
 }
 
 // UserRequest adds a person.
@@ -22,6 +25,7 @@ type UserRequest struct {
 type UserChange struct {
 	Name   string `json:"name,omitempty"`
 	Status string `json:"status,omitempty"` // "active" or "suspended"
+	Role   string `json:"role,omitempty"`   // "owner", "admin", "member" or "auditor": an owner's to change
 }
 
 // UserCreated is a person and the link by which they enrol. Whoever holds the

@@ -56,19 +56,21 @@ type App struct {
 	Checkpointer *audit.Checkpointer
 	Signer       *jwt.Signer
 
-	Egress    *egress.Client
-	Users     *user.Service
-	Agents    *agent.Service
-	Refusals  *agent.Refusals
-	Freezes   *freeze.Switch
-	Providers *vault.Providers
-	Vault     *vault.Service
-	Connect   *connect.Service
-	Policies  *broker.Policies
-	Broker    *broker.Broker
-	Receipts  *broker.Receipts
-	Manage    *manage.Service
-	Proposals *proposal.Service
+	Egress *egress.Client
+	// IdentityOut is the way to the identity provider; nil without one.
+	IdentityOut *egress.Client
+	Users       *user.Service
+	Agents      *agent.Service
+	Refusals    *agent.Refusals
+	Freezes     *freeze.Switch
+	Providers   *vault.Providers
+	Vault       *vault.Service
+	Connect     *connect.Service
+	Policies    *broker.Policies
+	Broker      *broker.Broker
+	Receipts    *broker.Receipts
+	Manage      *manage.Service
+	Proposals   *proposal.Service
 
 	OAuth *oauth.Server
 	API   *httpapi.Server
@@ -209,6 +211,9 @@ func (a *App) services() error {
 	}
 	a.Users = &user.Service{Org: org, Store: a.DB.Users(), WebAuthn: wa, Tries: &user.Limiter{}, Refused: a.Refusals.Unknown,
 		TrustCommandLine: a.Config.Operator == "socket", Log: a.Log}
+	if a.Users.OIDC, err = a.signIn(); err != nil {
+		return err
+	}
 
 	a.Providers = &vault.Providers{Org: org, Catalog: specs, Store: a.DB.Registrations(), Keys: a.Keys, Epoch: epoch}
 	a.Egress = egress.New(egress.Options{
@@ -268,6 +273,9 @@ func (a *App) Close() error {
 	var errs []error
 	if a.Egress != nil {
 		a.Egress.CloseIdle()
+	}
+	if a.IdentityOut != nil {
+		a.IdentityOut.CloseIdle()
 	}
 	if a.DB != nil {
 		errs = append(errs, a.DB.Close())

@@ -264,6 +264,9 @@ func (c *check) presence(asked *Approval, d *ReceiptDecision, decided int64) boo
 		c.link("presence", Leans, "server-attested only: a logged-in person answered, no passkey signed")
 		return true
 	}
+	if user.IsSignIn(d.Evidence) {
+		return c.signIn(asked, d, decided)
+	}
 	var e user.Evidence
 	if err := json.Unmarshal(d.Evidence, &e); err != nil {
 		c.link("presence", Broken, "the evidence cannot be read")
@@ -350,6 +353,10 @@ func (r *Receipt) Wanted() [][2]string {
 		{"action.executing", string(r.Action.ID)}, {"action." + string(r.Action.State), string(r.Action.ID)},
 	}
 	for _, d := range r.Decisions {
+		if v, ok := signInOf(d.Evidence); ok {
+			want = append(want, [2]string{"identity.linked", string(v.Identity)})
+			continue
+		}
 		var e user.Evidence
 		if len(d.Evidence) > 0 && json.Unmarshal(d.Evidence, &e) == nil {
 			want = append(want, [2]string{"passkey.enrolled", string(e.Passkey)})

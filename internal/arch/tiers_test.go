@@ -23,11 +23,11 @@ var tiers = map[string]int{
 	// 0 words
 	"secret": 0, "api": 0, "internal/id": 0, "internal/fault": 0, "internal/arch": 0,
 	// 1 matter
-	"internal/jwt": 1, "internal/audit": 1, "internal/seal": 1, "internal/egress": 1, "internal/config": 1, "internal/display": 1,
+	"internal/jwt": 1, "internal/audit": 1, "internal/seal": 1, "internal/egress": 1, "internal/config": 1, "internal/display": 1, "internal/oidc": 1,
 	"provider": 1, "client": 1,
 	// 2 holdings
 	"internal/action": 2, "internal/agent": 2, "internal/user": 2, "internal/grant": 2, "internal/freeze": 2, "internal/vault": 2,
-	"provider/catalog": 2, "provider/providertest": 2, "internal/jwt/jwttest": 2,
+	"provider/catalog": 2, "provider/providertest": 2, "internal/jwt/jwttest": 2, "internal/oidc/oidctest": 2,
 	// 3 judgement, and the flow that links an account
 	"internal/policy": 3, "internal/risk": 3, "internal/approval": 3, "internal/connect": 3, "internal/proposal": 3,
 	// 4 the road, and what people change
@@ -57,7 +57,7 @@ var arrows = []struct {
 	{"client imports api and secret only", func(from, to string) bool {
 		return from == "client" && to != "api" && to != "secret"
 	}},
-	{"what forges tokens is for tests", func(_, to string) bool { return to == "internal/jwt/jwttest" }},
+	{"what forges tokens is for tests", func(_, to string) bool { return to == "internal/jwt/jwttest" || to == "internal/oidc/oidctest" }},
 	{"edges do not see the store", func(from, to string) bool {
 		return slices.Contains([]string{"internal/oauth", "internal/dash", "internal/sandbox"}, from) && to == "internal/store"
 	}},

@@ -26,6 +26,9 @@ type grammar struct {
 	Login  loginCommand  `cmd:"" group:"you" help:"Log in at a server, in the browser."`
 	Logout logoutCommand `cmd:"" group:"you" help:"End the stored login."`
 
+	Passkey passkeyCommand `cmd:"" aliases:"passkeys" group:"you" help:"Your passkeys."`
+	Session sessionCommand `cmd:"" aliases:"sessions" group:"you" help:"Where you are logged in."`
+
 	Approvals approvalsCommand `cmd:"" aliases:"approval" group:"you" help:"See what waits for you, and decide."`
 
 	Receipt receiptCommand `cmd:"" aliases:"receipts" group:"you" help:"Proof of what was decided and done, which anybody can verify offline."`

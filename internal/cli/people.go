@@ -12,6 +12,8 @@ type userCommand struct {
 	Add       userAdd    `cmd:"" help:"Add a person, and print the link by which they enrol."`
 	List      userList   `cmd:"" default:"1" help:"List people."`
 	EnrolLink userEnrol  `cmd:"" name:"enrol-link" help:"Print a fresh enrolment link, for somebody who lost theirs or every device."`
+	VoidLink  userVoid   `cmd:"" name:"void-link" help:"Make every open enrolment link of a person worthless."`
+	Role      userRole   `cmd:"" help:"Change what a person may do here; for owners."`
 	Suspend   userStatus `cmd:"" help:"Shut a person out, at once."`
 	Resume    userResume `cmd:"" help:"Let them back in."`
 }

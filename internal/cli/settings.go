@@ -12,20 +12,24 @@ import (
 // --public-url is VALETKEY_PUBLIC_URL. What is not given on the command line
 // is taken from there, then from the file of --config, then from the defaults.
 type serverFlags struct {
-	Listen         string   `placeholder:"HOST:PORT" help:"Where to accept connections (default 127.0.0.1:8420)."`
-	PublicURL      string   `name:"public-url" placeholder:"URL" help:"How browsers and agents reach this server; its issuer and the home of its passkeys (default http://localhost:8420)."`
-	DB             string   `name:"db" placeholder:"URL" help:"sqlite:PATH or postgres://…; SQLite in the data directory if left out."`
-	DBFile         string   `name:"db-file" placeholder:"FILE" help:"File that holds --db, for a URL with a password in it."`
-	TLSCert        string   `name:"tls-cert" placeholder:"FILE" help:"Certificate chain, PEM."`
-	TLSKey         string   `name:"tls-key" placeholder:"FILE" help:"Its private key, PEM."`
-	RootKeyFile    string   `placeholder:"FILE" help:"Root key; DATA/root.key if left out, made at the first start."`
-	PassphraseFile string   `placeholder:"FILE" help:"Passphrase in place of a root key file."`
-	CheckpointSink string   `placeholder:"FILE" help:"Where signed checkpoints of the audit log are appended to; belongs on another disk than the data."`
-	TrustedProxy   []string `placeholder:"CIDR" help:"Proxy whose X-Forwarded-For is believed. May be repeated."`
-	AllowInternal  []string `placeholder:"CIDR" help:"Network that providers set with --internal may be on. May be repeated."`
-	Operator       string   `placeholder:"passkey|socket" help:"Who may change things once a passkey exists: people in a browser (default), or the operator socket, too."`
-	LogLevel       string   `placeholder:"LEVEL" help:"debug, info, warn or error (default info)."`
-	LogFormat      string   `placeholder:"text|json" help:"Form of the log on standard error (default text)."`
+	Listen               string   `placeholder:"HOST:PORT" help:"Where to accept connections (default 127.0.0.1:8420)."`
+	PublicURL            string   `name:"public-url" placeholder:"URL" help:"How browsers and agents reach this server; its issuer and the home of its passkeys (default http://localhost:8420)."`
+	DB                   string   `name:"db" placeholder:"URL" help:"sqlite:PATH or postgres://…; SQLite in the data directory if left out."`
+	DBFile               string   `name:"db-file" placeholder:"FILE" help:"File that holds --db, for a URL with a password in it."`
+	TLSCert              string   `name:"tls-cert" placeholder:"FILE" help:"Certificate chain, PEM."`
+	TLSKey               string   `name:"tls-key" placeholder:"FILE" help:"Its private key, PEM."`
+	RootKeyFile          string   `placeholder:"FILE" help:"Root key; DATA/root.key if left out, made at the first start."`
+	PassphraseFile       string   `placeholder:"FILE" help:"Passphrase in place of a root key file."`
+	CheckpointSink       string   `placeholder:"FILE" help:"Where signed checkpoints of the audit log are appended to; belongs on another disk than the data."`
+	TrustedProxy         []string `placeholder:"CIDR" help:"Proxy whose X-Forwarded-For is believed. May be repeated."`
+	AllowInternal        []string `placeholder:"CIDR" help:"Network that providers set with --internal may be on. May be repeated."`
+	Operator             string   `placeholder:"passkey|socket" help:"Who may change things once a passkey exists: people in a browser (default), or the operator socket, too."`
+	OIDCIssuer           string   `name:"oidc-issuer" placeholder:"URL" help:"Identity provider by which people may log in, too, exactly as it names itself."`
+	OIDCClientID         string   `name:"oidc-client-id" placeholder:"ID" help:"This server's client there; its redirect URI is the public URL and signin/callback."`
+	OIDCClientSecretFile string   `name:"oidc-client-secret-file" placeholder:"FILE" help:"The client's secret."`
+	OIDCName             string   `name:"oidc-name" placeholder:"NAME" help:"What the button says; the provider's host if left out."`
+	LogLevel             string   `placeholder:"LEVEL" help:"debug, info, warn or error (default info)."`
+	LogFormat            string   `placeholder:"text|json" help:"Form of the log on standard error (default text)."`
 }
 
 // setting is one of them, wherever it comes from.
@@ -102,6 +106,10 @@ func allSettings() []setting {
 		networks("trusted-proxy", func(f *serverFlags) []string { return f.TrustedProxy }, func(c *config.Config) *[]netip.Prefix { return &c.TrustedProxies }),
 		networks("allow-internal", func(f *serverFlags) []string { return f.AllowInternal }, func(c *config.Config) *[]netip.Prefix { return &c.AllowInternal }),
 		text("operator", func(f *serverFlags) string { return f.Operator }, func(c *config.Config) *string { return &c.Operator }),
+		text("oidc-issuer", func(f *serverFlags) string { return f.OIDCIssuer }, func(c *config.Config) *string { return &c.OIDCIssuer }),
+		text("oidc-client-id", func(f *serverFlags) string { return f.OIDCClientID }, func(c *config.Config) *string { return &c.OIDCClientID }),
+		text("oidc-client-secret-file", func(f *serverFlags) string { return f.OIDCClientSecretFile }, func(c *config.Config) *string { return &c.OIDCClientSecretFile }),
+		text("oidc-name", func(f *serverFlags) string { return f.OIDCName }, func(c *config.Config) *string { return &c.OIDCName }),
 		text("log-level", func(f *serverFlags) string { return f.LogLevel }, func(c *config.Config) *string { return &c.LogLevel }),
 		text("log-format", func(f *serverFlags) string { return f.LogFormat }, func(c *config.Config) *string { return &c.LogFormat }),
 	}

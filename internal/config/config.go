@@ -58,6 +58,15 @@ type Config struct {
 	// socket only reads, proposes and freezes) or "socket" (for servers without
 	// browsers: the socket may do everything but decide).
 	Operator string `yaml:"operator"`
+	// OIDCIssuer is an identity provider by which people may log in, too:
+	// "https://accounts.example.com", exactly as it names itself. None if empty.
+	OIDCIssuer string `yaml:"oidc_issuer"`
+	// OIDCClientID is our client there, and OIDCClientSecretFile holds its
+	// secret; a public client has none.
+	OIDCClientID         string `yaml:"oidc_client_id"`
+	OIDCClientSecretFile string `yaml:"oidc_client_secret_file"`
+	// OIDCName is what the button says; the issuer's host if empty.
+	OIDCName string `yaml:"oidc_name"`
 	// LogLevel is debug, info, warn or error; LogFormat is text or json.
 	LogLevel  string `yaml:"log_level"`
 	LogFormat string `yaml:"log_format"`
@@ -131,6 +140,9 @@ func (c *Config) Check() error {
 	}
 	if c.Operator != "passkey" && c.Operator != "socket" {
 		return bad(`operator must be "passkey" or "socket".`)
+	}
+	if err := c.checkOIDC(); err != nil {
+		return err
 	}
 	if c.RootKeyFile == "" && c.PassphraseFile == "" {
 		c.RootKeyFile = filepath.Join(c.Data, "root.key")

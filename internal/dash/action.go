@@ -90,6 +90,9 @@ func (s *Server) actionView(ctx context.Context, c *call) (ActionPage, error) {
 		if err := s.Users.WebAuthn.Available(); err != nil {
 			v.CanDecide, v.WhyNot = false, fault.From(err).Detail
 		}
+		if err := s.offerSignIn(ctx, c, &v); err != nil {
+			return v, err
+		}
 	}
 	if v.Open() {
 		v.Halted = s.stops(n, a)
@@ -140,6 +143,9 @@ func timeline(n *names, a *action.Action, p *approval.Approval, events []audit.E
 			note := "by " + n.actor(e.Actor)
 			if p.Level == approval.StepUp && len(p.Evidence) > 0 {
 				note += ", with passkey"
+				if user.IsSignIn(p.Evidence) {
+					note = "by " + n.actor(e.Actor) + ", logged in anew for it"
+				}
 			}
 			add("approved", "done", note, e.At)
 		case "action.denied":
@@ -340,6 +346,7 @@ type decision struct {
 	Shown     string          `json:"shown"`
 	Reason    string          `json:"reason"`
 	Assertion json.RawMessage `json:"assertion"`
+	Signed    string          `json:"signed"` // "in": by a fresh login at the identity provider
 }
 
 // decide answers an action. Digest and question are what stood on the page: an
@@ -359,13 +366,15 @@ func (s *Server) decide(ctx context.Context, c *call, req decision) (reply, erro
 		}
 	}
 	v := broker.Verdict{Answer: approval.Answer(req.Decision), Seen: seen, Reason: strings.TrimSpace(req.Reason), Channel: "web", Level: approval.Approve, Shown: req.Shown}
-	if v.Answer == approval.Yes && len(req.Assertion) > 0 {
+	if signed := req.Signed == "in"; v.Answer == approval.Yes && (signed || len(req.Assertion) > 0) {
 		if shown.Approval.Precondition, err = s.Broker.Shown(ctx, c.who, shown.Held, req.Shown); err != nil {
 			return reply{}, err
 		}
-		if v.Evidence, err = s.presence(ctx, c, shown.Approval, req.Assertion); err != nil {
-			return reply{}, by(err)
+		if v.Evidence, err = s.presenceOf(ctx, c, shown.Approval, req.Assertion, signed); err != nil {
+			return reply{}, err
 		}
+	}
+	if v.Evidence != nil {
 		v.Level = approval.StepUp
 	}
 	if _, err := s.Broker.Decide(ctx, c.who, shown.Approval.ID, v, c.now); err != nil {

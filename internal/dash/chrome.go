@@ -31,7 +31,9 @@ func (s *Server) chrome(ctx context.Context, c *call, title, section string) (Ch
 	}
 	v.Waiting = len(mine) + len(proposed)
 	s.stopped(ctx, c, &v)
-	return v, nil
+	v.SeesPeople = seesAll(c.who)
+	v.Alerts, err = s.alerts(ctx, c)
+	return v, err
 }
 
 // stopped says what is frozen: everything, or what concerns this person.
@@ -60,6 +62,26 @@ func (s *Server) stopped(ctx context.Context, c *call, v *Chrome) {
 	}
 }
 
+// alerts says in every session what happened within a day to how its person
+// gets in: who has not done that has to hear of it.
+func (s *Server) alerts(ctx context.Context, c *call) ([]Alert, error) {
+	all, err := s.Users.Alerts(ctx, c.who, c.now)
+	var out []Alert
+	for _, a := range all {
+		v := Alert{Name: a.Name, At: a.At}
+		switch a.Kind {
+		case "recovery":
+			v.Text = "A recovery code of yours was used"
+		case "passkey":
+			v.Text = "A passkey was added to your account"
+		default:
+			v.Text = "An account at the identity provider was linked to you"
+		}
+		out = append(out, v)
+	}
+	return out, err
+}
+
 // seesAll says whether p is shown what concerns others. It chooses what is
 // listed; what may be read or changed is decided by the services.
 func seesAll(p user.Principal) bool { return p.Role.Manages() || p.Role == user.Auditor }
@@ -84,6 +106,20 @@ func (s *Server) notice(ctx context.Context, c *call) *Notice {
 		return &Notice{"good", "The agent is frozen: it is refused everything from now on."}
 	case "unfrozen":
 		return &Notice{"good", "Agents may ask again."}
+	case "passkey_added":
+		return &Notice{"good", "The passkey was added. It decides nothing critical in its first day."}
+	case "passkey_removed":
+		return &Notice{"good", "The passkey was removed, and the sessions that it opened have ended."}
+	case "others_ended":
+		return &Notice{"good", "Every other session of yours has ended."}
+	case "identity_linked":
+		return &Notice{"good", "The account is linked: you may log in by it. It decides nothing critical in its first day."}
+	case "identity_unlinked":
+		return &Notice{"warn", "That account belongs to nobody here. Log in with your passkey and link it on your page, or ask for an invitation."}
+	case "signin_failed":
+		return &Notice{"bad", "The identity provider's answer was not accepted: it does not belong to what you began in this browser, took too long, or was not a login. Nothing was changed; start again."}
+	case "confirmed":
+		return &Notice{"good", "You have confirmed that it is you. For five minutes you may add a passkey."}
 	case "name":
 		return &Notice{"warn", "Your passkey works. That name could not be taken, so you kept the one you were invited by."}
 	case "not_connected":

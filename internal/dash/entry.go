@@ -201,6 +201,12 @@ func (s *Server) enrol(ctx context.Context, c *call) (reply, error) {
 	}
 	chrome, err := s.chrome(ctx, c, "Create your passkey", "")
 	v := EnrolPage{Chrome: chrome, Invite: link, Name: u.Name, As: string(u.Role), Host: s.base.Hostname(), ExpiresAt: l.ExpiresAt}
+	if err == nil && s.Users.OIDC != nil {
+		var keys []*user.Passkey
+		if keys, err = s.Users.Store.Passkeys().OfUser(ctx, s.Org, u.ID); len(keys) == 0 {
+			v.SignIn = s.Users.OIDC.Name
+		}
+	}
 	return reply{page: func(w io.Writer) error { return s.Pages.Enrol(w, v) }}, err
 }
 
@@ -245,6 +251,13 @@ func (s *Server) login(ctx context.Context, c *call) (reply, error) {
 	}
 	chrome, err := s.chrome(ctx, c, "Log in", "")
 	v := LoginPage{Chrome: chrome, ReturnTo: to, Host: s.base.Hostname(), Passkeys: s.Users.WebAuthn.Available() == nil}
+	switch c.http.URL.Query().Get("done") {
+	case "signin_failed", "identity_unlinked": // all that a stranger is told
+		v.Notice = s.notice(ctx, c)
+	}
+	if s.Users.OIDC != nil {
+		v.SignIn = s.Users.OIDC.Name
+	}
 	return reply{page: func(w io.Writer) error { return s.Pages.Login(w, v) }}, err
 }
 

@@ -321,6 +321,14 @@ func fixtures() []fixture {
 		{"device", func(r *dash.Renderer, w io.Writer) error {
 			return r.Device(w, dash.DevicePage{Chrome: chrome("Log in a terminal", ""), Code: "WDJB-MJHT", Client: "valetkey CLI on ada-laptop", Source: "127.0.0.1", Scopes: []string{"see what you see", "propose changes that you confirm here with your passkey", "freeze"}, ExpiresAt: in(9 * time.Minute)})
 		}},
+		{"recover", func(r *dash.Renderer, w io.Writer) error {
+			return r.Recover(w, dash.RecoverPage{Chrome: outside("Use a recovery code"), Usable: true})
+		}},
+		{"you", func(r *dash.Renderer, w io.Writer) error { return r.You(w, youPage()) }},
+		{"you-by-identity", func(r *dash.Renderer, w io.Writer) error {
+			return r.You(w, dash.YouPage{Chrome: chrome("You", ""), Host: "valetkey.example.org", Usable: true, Provider: "Example", Identities: youPage().Identities})
+		}},
+		{"people", func(r *dash.Renderer, w io.Writer) error { return r.People(w, peoplePage()) }},
 		{"proposal", func(r *dash.Renderer, w io.Writer) error { return r.Proposal(w, proposalPage()) }},
 		{"proposal-done", func(r *dash.Renderer, w io.Writer) error { return r.Proposal(w, proposalDone()) }},
 		{"already-in", func(r *dash.Renderer, w io.Writer) error {

@@ -2,6 +2,7 @@ package dash_test
 
 import (
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/internal/freeze"
+	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/user"
 )
 
@@ -30,27 +32,53 @@ var matrix = map[string]row{
 	"GET /welcome":      {"/welcome", "", [6]int{303, 200, 200, 200, 200, 200}},
 	"GET /welcome/rows": {"/welcome/rows", "", [6]int{401, 200, 200, 200, 200, 200}},
 	// An enrolment link is for whoever holds it; this one is nobody's.
-	"GET /enrol/{invite}":         {"/enrol/x", "", [6]int{409, 409, 409, 409, 409, 409}},
-	"GET /login":                  {"/login", "", [6]int{200, 303, 303, 303, 303, 303}},
-	"POST /passkey/enrol/begin":   {"/passkey/enrol/begin", `{"invite":"x"}`, [6]int{409, 409, 409, 409, 409, 409}},
-	"POST /passkey/enrol/finish":  {"/passkey/enrol/finish", `{"invite":"x","name":"x","credential":{}}`, [6]int{409, 409, 409, 409, 409, 409}},
-	"POST /passkey/login/begin":   {"/passkey/login/begin", `{}`, [6]int{200, 200, 200, 200, 200, 200}},
-	"POST /passkey/login/finish":  {"/passkey/login/finish", `{"return_to":"/","assertion":{}}`, [6]int{409, 409, 409, 409, 409, 409}},
-	"POST /passkey/confirm/begin": {"/passkey/confirm/begin", `{}`, [6]int{401, 409, 409, 409, 409, 409}}, // nobody here has a passkey
-	"POST /logout":                {"/logout", `{}`, [6]int{401, 200, 200, 200, 200, 200}},
-	"GET /device":                 {"/device", "", [6]int{303, 200, 200, 200, 200, 200}},
-	"POST /device/{code}/passkey": {"/device/BCDF-GHJK/passkey", `{"digest":"` + strings.Repeat("0", 64) + `"}`, [6]int{401, 404, 404, 404, 404, 404}},
-	"POST /device/decision":       {"/device/decision", `{"code":"BCDF-GHJK","decision":"approve"}`, [6]int{401, 404, 404, 404, 404, 404}},
-	"GET /inbox":                  {"/inbox", "", [6]int{303, 200, 200, 200, 200, 200}},
-	"GET /inbox/list":             {"/inbox/list", "", [6]int{401, 200, 200, 200, 200, 200}},
-	"GET /events/inbox":           {"HEAD /events/inbox", "", [6]int{401, 200, 200, 200, 200, 200}},
-	"GET /actions/{id}/receipt":   {"/actions/$action/receipt", "", [6]int{303, 404, 409, 409, 409, 409}},
-	"GET /actions/{id}":           {"/actions/$action", "", [6]int{303, 404, 200, 200, 200, 200}},
-	"GET /actions/{id}/status":    {"/actions/$action/status", "", [6]int{401, 404, 200, 200, 200, 200}},
+	"GET /enrol/{invite}":              {"/enrol/x", "", [6]int{409, 409, 409, 409, 409, 409}},
+	"GET /login":                       {"/login", "", [6]int{200, 303, 303, 303, 303, 303}},
+	"POST /passkey/enrol/begin":        {"/passkey/enrol/begin", `{"invite":"x"}`, [6]int{409, 409, 409, 409, 409, 409}},
+	"POST /passkey/enrol/finish":       {"/passkey/enrol/finish", `{"invite":"x","name":"x","credential":{}}`, [6]int{409, 409, 409, 409, 409, 409}},
+	"POST /passkey/login/begin":        {"/passkey/login/begin", `{}`, [6]int{200, 200, 200, 200, 200, 200}},
+	"POST /passkey/login/finish":       {"/passkey/login/finish", `{"return_to":"/","assertion":{}}`, [6]int{409, 409, 409, 409, 409, 409}},
+	"POST /passkey/confirm/begin":      {"/passkey/confirm/begin", `{}`, [6]int{401, 409, 409, 409, 409, 409}}, // nobody here has a passkey
+	"POST /logout":                     {"/logout", `{}`, [6]int{401, 200, 200, 200, 200, 200}},
+	"GET /recover":                     {"/recover", "", [6]int{200, 303, 303, 303, 303, 303}},
+	"POST /recover":                    {"/recover", `{"code":"x"}`, [6]int{401, 401, 401, 401, 401, 401}},
+	"POST /signin":                     {"/signin", `{"return_to":"/"}`, [6]int{409, 409, 409, 409, 409, 409}}, // there is no identity provider
+	"POST /signin/invited":             {"/signin/invited", `{"invite":"x"}`, [6]int{409, 409, 409, 409, 409, 409}},
+	"POST /signin/again":               {"/signin/again", `{}`, [6]int{401, 409, 409, 409, 409, 409}},
+	"POST /signin/link":                {"/signin/link", `{}`, [6]int{401, 409, 409, 409, 409, 409}},
+	"GET /signin/callback":             {"/signin/callback?state=x&code=y", "", [6]int{303, 303, 303, 303, 303, 303}},
+	"GET /you":                         {"/you", "", [6]int{303, 200, 200, 200, 200, 200}},
+	"POST /you/passkeys/begin":         {"/you/passkeys/begin", `{}`, [6]int{401, 200, 200, 200, 200, 200}},
+	"POST /you/passkeys/finish":        {"/you/passkeys/finish", `{"name":"x","credential":{}}`, [6]int{401, 409, 409, 409, 409, 409}},
+	"POST /you/passkeys/{id}/rename":   {"/you/passkeys/$nobodys/rename", `{"name":"x"}`, [6]int{401, 404, 404, 404, 404, 404}},
+	"POST /you/passkeys/{id}/touch":    {"/you/passkeys/$nobodys/touch", `{}`, [6]int{401, 404, 404, 404, 404, 404}},
+	"POST /you/passkeys/{id}/remove":   {"/you/passkeys/$nobodys/remove", `{"assertion":{}}`, [6]int{401, 404, 404, 404, 404, 404}},
+	"POST /you/sessions/{id}/end":      {"/you/sessions/$session/end", `{}`, [6]int{401, 404, 200, 404, 404, 404}},
+	"POST /you/sessions/end-others":    {"/you/sessions/end-others", `{}`, [6]int{401, 200, 200, 200, 200, 200}},
+	"POST /you/codes/touch":            {"/you/codes/touch", `{}`, [6]int{401, 409, 409, 409, 409, 409}}, // nobody here has a passkey
+	"POST /you/codes":                  {"/you/codes", `{"assertion":{}}`, [6]int{401, 409, 409, 409, 409, 409}},
+	"POST /you/identities/{id}/unlink": {"/you/identities/$unlinked/unlink", `{}`, [6]int{401, 404, 404, 404, 404, 404}},
+	"GET /people":                      {"/people", "", [6]int{303, 403, 403, 200, 200, 200}},
+	"POST /people":                     {"/people", `{"name":"invited $n","role":"member"}`, [6]int{401, 403, 403, 403, 200, 200}},
+	"POST /people/{id}/link":           {"/people/$person/link", `{}`, [6]int{401, 403, 403, 403, 200, 200}},
+	"POST /people/{id}/void":           {"/people/$person/void", `{}`, [6]int{401, 403, 403, 403, 200, 200}},
+	"POST /people/{id}/role":           {"/people/$person/role", `{"role":"auditor"}`, [6]int{401, 403, 403, 403, 403, 200}}, // an owner's
+	"POST /people/{id}/suspend":        {"/people/$person/suspend", `{}`, [6]int{401, 403, 403, 403, 200, 200}},
+	"POST /people/{id}/resume":         {"/people/$person/resume", `{}`, [6]int{401, 403, 403, 403, 409, 409}}, // they are in already
+	"POST /actions/{id}/signin":        {"/actions/$action/signin", `{"digest":"$digest","question":"$question"}`, [6]int{401, 404, 409, 403, 403, 403}},
+	"GET /device":                      {"/device", "", [6]int{303, 200, 200, 200, 200, 200}},
+	"POST /device/{code}/passkey":      {"/device/BCDF-GHJK/passkey", `{"digest":"` + strings.Repeat("0", 64) + `"}`, [6]int{401, 404, 404, 404, 404, 404}},
+	"POST /device/decision":            {"/device/decision", `{"code":"BCDF-GHJK","decision":"approve"}`, [6]int{401, 404, 404, 404, 404, 404}},
+	"GET /inbox":                       {"/inbox", "", [6]int{303, 200, 200, 200, 200, 200}},
+	"GET /inbox/list":                  {"/inbox/list", "", [6]int{401, 200, 200, 200, 200, 200}},
+	"GET /events/inbox":                {"HEAD /events/inbox", "", [6]int{401, 200, 200, 200, 200, 200}},
+	"GET /actions/{id}":                {"/actions/$action", "", [6]int{303, 404, 200, 200, 200, 200}},
+	"GET /actions/{id}/status":         {"/actions/$action/status", "", [6]int{401, 404, 200, 200, 200, 200}},
+	"POST /actions/{id}/passkey":       {"/actions/$action/passkey", `{"digest":"$digest","question":"$question"}`, [6]int{401, 404, 409, 403, 403, 403}},
+	"POST /actions/{id}/decision":      {"/actions/$action/decision", `{"decision":"approve","digest":"$digest","question":"$question","reason":""}`, [6]int{401, 404, 200, 403, 403, 403}},
+	"GET /actions/{id}/receipt":        {"/actions/$action/receipt", "", [6]int{303, 404, 409, 409, 409, 409}},
 	// Only who owns the account looks through it. The others see the action, and why they do not see this.
-	"GET /actions/{id}/preview":   {"/actions/$action/preview", "", [6]int{401, 404, 200, 404, 404, 404}},
-	"POST /actions/{id}/passkey":  {"/actions/$action/passkey", `{"digest":"$digest","question":"$question"}`, [6]int{401, 404, 409, 403, 403, 403}},
-	"POST /actions/{id}/decision": {"/actions/$action/decision", `{"decision":"approve","digest":"$digest","question":"$question","reason":""}`, [6]int{401, 404, 200, 403, 403, 403}},
+	"GET /actions/{id}/preview": {"/actions/$action/preview", "", [6]int{401, 404, 200, 404, 404, 404}},
 	// The operator's: for those who manage the org.
 	"GET /proposals/{id}":              {"/proposals/$proposal", "", [6]int{303, 404, 404, 404, 200, 200}},
 	"POST /proposals/{id}/passkey":     {"/proposals/$proposal/passkey", `{"digest":"$pdigest"}`, [6]int{401, 404, 404, 404, 409, 409}}, // none has a passkey
@@ -153,6 +181,22 @@ func (s *site) prepare(mine *visitor, pattern string, r row, n int) (path, body 
 		"$action", string(th.held.Action.ID), "$digest", th.held.Action.Effect.String(), "$question", questionOf(th.held), "$con", string(th.con.ID), "$agent", string(th.agent.ID),
 		"$grant", string(th.grant.ID), "$public", publicKey, "$n", strings.Repeat("x", n%50+1) + string(rune('a'+n/50)),
 	}
+	if strings.Contains(r.path, "$person") {
+		u, _, err := s.App.Users.Create(s.t.Context(), operator, fmt.Sprintf("somebody %d", n), user.Member, time.Now())
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		names = append([]string{"$person", string(u.ID)}, names...)
+	}
+	if strings.Contains(r.path, "$session") {
+		s.session(mine.who)
+		all, err := s.App.DB.Users().Sessions().OfUser(s.t.Context(), th.agent.Org, mine.who.User)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		names = append([]string{"$session", string(all[0].ID)}, names...)
+	}
+	names = append([]string{"$nobodys", string(id.NewPasskey()), "$unlinked", string(id.NewIdentity())}, names...)
 	if strings.Contains(r.path, "$proposal") {
 		p := s.propose(user.Principal{Org: th.agent.Org, Operator: true}, "PUT", "/v1/admin/providers/github", `{"client_id":"x"}`)
 		// Before "$p…", which begins alike.

@@ -22,6 +22,7 @@ type Renderer struct {
 // pageNames are the files of templates/pages, each a "main" inside the layout.
 var pageNames = []string{
 	"welcome", "login", "enrol", "inbox", "action", "connections", "disconnected", "agents", "agent", "activity", "policy", "device", "proposal", "error",
+	"you", "people", "recover",
 }
 
 // NewRenderer parses the embedded templates.
@@ -130,6 +131,15 @@ func (r *Renderer) Device(w io.Writer, v DevicePage) error { return r.page(w, "d
 
 // Proposal renders what a command line asks for.
 func (r *Renderer) Proposal(w io.Writer, v ProposalPage) error { return r.page(w, "proposal", v) }
+
+// You renders how the reader gets in.
+func (r *Renderer) You(w io.Writer, v YouPage) error { return r.page(w, "you", v) }
+
+// People renders everybody.
+func (r *Renderer) People(w io.Writer, v PeoplePage) error { return r.page(w, "people", v) }
+
+// Recover renders the form for a recovery code.
+func (r *Renderer) Recover(w io.Writer, v RecoverPage) error { return r.page(w, "recover", v) }
 
 // Error renders what went wrong.
 func (r *Renderer) Error(w io.Writer, v ErrorPage) error { return r.page(w, "error", v) }

@@ -38,7 +38,7 @@ func returnTo(wanted string) string {
 func isPage(p string) bool {
 	head, _, _ := strings.Cut(strings.TrimPrefix(p, "/"), "/")
 	switch strings.ToLower(head) {
-	case "oauth", "v1", ".well-known", "healthz", "readyz", "assets", "events", "connect", "passkey", "login", "logout", "enrol", "freeze", "unfreeze":
+	case "oauth", "v1", ".well-known", "healthz", "readyz", "assets", "events", "connect", "passkey", "login", "logout", "enrol", "recover", "signin", "freeze", "unfreeze":
 		return false
 	}
 	return !strings.HasSuffix(p, "/rows") && !strings.HasSuffix(p, "/list") && !strings.HasSuffix(p, "/status")

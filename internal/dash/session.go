@@ -25,6 +25,8 @@ const (
 	cookieSession  = "session"  // the session's bearer value
 	cookieVisit    = "visit"    // what form tokens are made from
 	cookieCeremony = "ceremony" // the handle of the passkey ceremony under way
+	cookieSignIn   = "signin"   // the handle of a trip to the identity provider
+	cookieProof    = "proof"    // the handle of what a trip for a decision proved
 )
 
 func (s *Server) cookieName(what string) string {
@@ -44,7 +46,9 @@ func (s *Server) cookieName(what string) string {
 // Who follows a link to us from a mail has to arrive logged in, and the form
 // token has to be on the page that opens, so the first two are Lax: browsers send
 // them with a visit from elsewhere, and never with a POST from elsewhere, which
-// every change is. What a passkey signed only ever comes from a page of ours.
+// every change is; and what comes back from the identity provider comes from
+// there. What a passkey signed, or a fresh login proved, only ever comes from a
+// page of ours.
 func (s *Server) setCookie(h http.Header, what string, value secret.Text, life time.Duration) {
 	c := &http.Cookie{
 		Name: s.cookieName(what), Value: value.Reveal(), Path: "/", HttpOnly: true,

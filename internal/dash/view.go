@@ -18,6 +18,15 @@ type Chrome struct {
 	Now     time.Time
 	// MayFreeze and MayUnfreeze choose which buttons are offered.
 	MayFreeze, MayUnfreeze bool
+	SeesPeople             bool
+	// Alerts are what happened within a day to how this person gets in.
+	Alerts []Alert
+}
+
+// Alert is a sentence about how the reader gets in, that they have to hear.
+type Alert struct {
+	Text, Name string
+	At         time.Time
 }
 
 // Freeze says that something is stopped, since when and by whom.

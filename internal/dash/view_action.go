@@ -42,10 +42,15 @@ type ActionPage struct {
 	// Preview is what would change; nil where nothing is known to look at.
 	Preview *PreviewPanel
 
-	Halted    string // a sentence: what keeps it from running whatever is answered
-	StepUp    bool   // approving needs a passkey
-	CanDecide bool   // this person may decide, and it is still open
-	WhyNot    string // why this person may not, in one sentence
+	Halted string // a sentence: what keeps it from running whatever is answered
+	// SignInAt names the identity provider at which the reader may prove presence
+	// for a step-up; SignedIn says that this browser comes from there, NoPasskey
+	// that there is no other way.
+	SignInAt            string
+	SignedIn, NoPasskey bool
+	StepUp              bool   // approving needs a passkey
+	CanDecide           bool   // this person may decide, and it is still open
+	WhyNot              string // why this person may not, in one sentence
 
 	Receipt  bool // there is something to prove
 	Timeline []Step

@@ -68,6 +68,7 @@ type LoginPage struct {
 	ReturnTo string // a path on this server, checked by the handler
 	Host     string // the host name that the passkey belongs to
 	Passkeys bool   // false when the public URL is an IP address
+	SignIn   string // the identity provider's name; "" when there is none
 }
 
 // EnrolPage turns an invitation into a passkey.
@@ -79,6 +80,7 @@ type EnrolPage struct {
 	As        string // the role
 	Host      string
 	ExpiresAt time.Time
+	SignIn    string // the identity provider by which they may come in, too; "" when there is none
 }
 
 // DevicePage confirms a login from a terminal (RFC 8628 §3.3).

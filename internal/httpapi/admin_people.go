@@ -38,8 +38,15 @@ func (s *Server) withPasskeys(ctx context.Context, u *user.User) (api.User, erro
 
 // listUsers is GET /v1/admin/users. Who may not look at everybody sees
 // themselves.
-func (s *Server) listUsers(ctx context.Context, p user.Principal, _ *call, _ none) (api.Page[api.User], error) {
+func (s *Server) listUsers(ctx context.Context, p user.Principal, c *call, _ none) (api.Page[api.User], error) {
 	page := list[api.User](nil)
+	var links map[id.User][]*user.Link
+	if mayLook(p) == nil {
+		var err error
+		if links, err = s.Users.Links(ctx, p, c.now); err != nil {
+			return page, err
+		}
+	}
 	all, err := s.users().Users(ctx, s.Org)
 	if err != nil {
 		return page, err
@@ -51,6 +58,11 @@ func (s *Server) listUsers(ctx context.Context, p user.Principal, _ *call, _ non
 		v, err := s.withPasskeys(ctx, u)
 		if err != nil {
 			return page, err
+		}
+		for _, l := range links[u.ID] {
+			if l.ExpiresAt.After(v.LinkExpiresAt) {
+				v.LinkExpiresAt = moment(l.ExpiresAt)
+			}
 		}
 		page.Items = append(page.Items, v)
 	}
@@ -134,16 +146,25 @@ func (s *Server) enrolLink(ctx context.Context, p user.Principal, c *call, _ non
 // changeUser is PATCH /v1/admin/users/{ref}: one change at a time, so that none
 // is left half done.
 func (s *Server) changeUser(ctx context.Context, p user.Principal, c *call, in api.UserChange) (api.User, error) {
-	if (in.Name != "") == (in.Status != "") {
+	changes := 0
+	for _, v := range []string{in.Name, in.Status, in.Role} {
+		if v != "" {
+			changes++
+		}
+	}
+	if changes != 1 {
 		return api.User{}, errOneChange
 	}
 	u, err := s.find(ctx, p, c.ref("ref"))
 	if err != nil {
 		return api.User{}, err
 	}
-	if in.Name != "" {
+	switch {
+	case in.Name != "":
 		err = s.Users.Rename(ctx, p, u.ID, in.Name, c.now)
-	} else {
+	case in.Role != "":
+		err = s.Users.SetRole(ctx, p, u.ID, user.Role(in.Role), c.now)
+	default:
 		err = s.Users.SetStatus(ctx, p, u.ID, user.Status(in.Status), c.now)
 	}
 	if err != nil {

@@ -182,6 +182,7 @@ func (s *Server) checkHoldings(ctx context.Context) []api.Check {
 	if any, err := s.Users.AnyPasskey(ctx); err == nil && !any {
 		out = append(out, api.Check{Name: "passkey", Status: checkWarning, Detail: "Nobody has a passkey yet, so nobody can approve anything.", Fix: "Open the enrolment link, or make a new one: valetkey user enrol-link NAME"})
 	}
+	out = append(out, s.checkPasskeyHosts(ctx)...)
 	agents, err := s.Agents.Store.Agents(ctx, s.Org)
 	if err != nil {
 		return append(out, api.Check{Name: "agents", Status: checkFailed, Detail: "The agents cannot be read: a row may have been changed from outside.", Fix: "Look at the server's log; 'valetkey audit verify' shows whether the record still holds."})

@@ -80,6 +80,17 @@ func (w *world) freshConnection() id.Connection {
 	return c.ID
 }
 
+// freshSession is another login of the member's.
+func (w *world) freshSession() string {
+	w.t.Helper()
+	w.login(w.mira, user.Browser, time.Now())
+	all, err := w.App.DB.Users().Sessions().OfUser(w.t.Context(), id.DefaultOrg, w.mira.User)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(all[0].ID)
+}
+
 func (w *world) freshFreeze() id.Freeze {
 	w.t.Helper()
 	f, err := w.App.Freezes.Throw(w.t.Context(), id.DefaultOrg, freeze.User, string(id.NewUser()), "", w.mira.Actor(), time.Now())
@@ -95,19 +106,26 @@ const permitAll = `permit (principal, action, resource);`
 func matrix() map[string]row {
 	all := [8]int{401, 403, 200, 200, 200, 200, 200, 200}
 	look := [8]int{401, 403, 403, 403, 200, 200, 200, 200}
+	mine := [8]int{401, 403, 200, 200, 200, 200, 200, 403} // the operator is nobody
 	forAgents := [8]int{401, 200, 403, 403, 403, 403, 403, 404}
 	both := [8]int{401, 200, 200, 200, 200, 200, 200, 200}
 	open := [8]int{200, 200, 200, 200, 200, 200, 200, 200}
 	return map[string]row{
-		"POST /v1/actions":                 {at("/v1/actions"), same(listIssues), forAgents},
-		"GET /v1/actions":                  {at("/v1/actions"), nil, forAgents},
-		"GET /v1/actions/{id}":             {func(w *world) string { return "/v1/actions/" + w.freshHeld().ID }, nil, forAgents},
-		"GET /v1/actions/{id}/events":      {func(w *world) string { return "/v1/actions/" + w.denied().ID + "/events" }, nil, forAgents},
-		"GET /v1/actions/{id}/response":    {func(w *world) string { return "/v1/actions/" + w.freshHeld().ID + "/response" }, nil, [8]int{401, 409, 403, 403, 403, 403, 403, 404}},
-		"POST /v1/actions/{id}/cancel":     {func(w *world) string { return "/v1/actions/" + w.freshHeld().ID + "/cancel" }, nil, forAgents},
-		"GET /v1/connections":              {at("/v1/connections"), nil, both},
-		"GET /v1/operations":               {at("/v1/operations"), nil, both},
-		"GET /v1/me":                       {at("/v1/me"), nil, all},
+		"POST /v1/actions":              {at("/v1/actions"), same(listIssues), forAgents},
+		"GET /v1/actions":               {at("/v1/actions"), nil, forAgents},
+		"GET /v1/actions/{id}":          {func(w *world) string { return "/v1/actions/" + w.freshHeld().ID }, nil, forAgents},
+		"GET /v1/actions/{id}/events":   {func(w *world) string { return "/v1/actions/" + w.denied().ID + "/events" }, nil, forAgents},
+		"GET /v1/actions/{id}/response": {func(w *world) string { return "/v1/actions/" + w.freshHeld().ID + "/response" }, nil, [8]int{401, 409, 403, 403, 403, 403, 403, 404}},
+		"POST /v1/actions/{id}/cancel":  {func(w *world) string { return "/v1/actions/" + w.freshHeld().ID + "/cancel" }, nil, forAgents},
+		"GET /v1/connections":           {at("/v1/connections"), nil, both},
+		"GET /v1/operations":            {at("/v1/operations"), nil, both},
+		"GET /v1/me":                    {at("/v1/me"), nil, all},
+		"GET /v1/me/passkeys":           {at("/v1/me/passkeys"), nil, mine},
+		// 404: nobody here has a passkey of that name.
+		"PATCH /v1/me/passkeys/{id}":       {at("/v1/me/passkeys/" + string(id.NewPasskey())), same(api.PasskeyChange{Name: "x"}), [8]int{401, 403, 404, 404, 404, 404, 404, 403}},
+		"GET /v1/me/sessions":              {at("/v1/me/sessions"), nil, mine},
+		"DELETE /v1/me/sessions":           {at("/v1/me/sessions"), nil, mine},
+		"DELETE /v1/me/sessions/{id}":      {func(w *world) string { return "/v1/me/sessions/" + w.freshSession() }, nil, [8]int{401, 403, 200, 404, 404, 404, 404, 403}},
 		"GET /v1/approvals":                {at("/v1/approvals"), nil, all},
 		"GET /v1/approvals/{id}":           {func(w *world) string { return "/v1/approvals/" + w.freshHeld().Approval.ID }, nil, [8]int{401, 403, 200, 404, 200, 200, 200, 200}},
 		"POST /v1/approvals/{id}/decision": {at("decision"), nil, [8]int{401, 403, 200, 403, 403, 403, 403, 404}},
@@ -122,8 +140,9 @@ func matrix() map[string]row {
 			[8]int{401, 403, 403, 403, 403, 201, 201, 201}},
 		"PATCH /v1/admin/users/{ref}": {at("/v1/admin/users/paul"), func(w *world, _ string) any { return api.UserChange{Status: w.flip()} },
 			[8]int{401, 403, 403, 403, 403, 200, 200, 200}},
-		"POST /v1/admin/users/{ref}/enrol-link": {at("/v1/admin/users/vera/enrol-link"), nil, [8]int{401, 403, 403, 403, 403, 201, 201, 201}},
-		"GET /v1/admin/agents":                  {at("/v1/admin/agents"), nil, all},
+		"POST /v1/admin/users/{ref}/enrol-link":   {at("/v1/admin/users/vera/enrol-link"), nil, [8]int{401, 403, 403, 403, 403, 201, 201, 201}},
+		"DELETE /v1/admin/users/{ref}/enrol-link": {at("/v1/admin/users/vera/enrol-link"), nil, [8]int{401, 403, 403, 403, 403, 200, 200, 200}},
+		"GET /v1/admin/agents":                    {at("/v1/admin/agents"), nil, all},
 		"POST /v1/admin/agents": {at("/v1/admin/agents"), func(w *world, name string) any {
 			return api.AgentRequest{Name: "bot-" + name, Owner: map[bool]string{true: "mira"}[name == "operator"], Key: publicKey(w.t)}
 		}, [8]int{401, 403, 201, 201, 403, 201, 201, 201}},

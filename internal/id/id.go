@@ -32,6 +32,7 @@ type (
 	Freeze     string // frz_…
 	Flow       string // flw_…, an account being connected
 	Proposal   string // prp_…, a change that waits for a passkey
+	Identity   string // idn_…, who a person is at the identity provider
 )
 
 // DefaultOrg is the one org that exists from the start.
@@ -68,6 +69,7 @@ func NewPolicy() Policy         { return mint[Policy]("pol") }
 func NewFreeze() Freeze         { return mint[Freeze]("frz") }
 func NewFlow() Flow             { return mint[Flow]("flw") }
 func NewProposal() Proposal     { return mint[Proposal]("prp") }
+func NewIdentity() Identity     { return mint[Identity]("idn") }
 
 // Valid reports whether s is a well-formed id with the given prefix ("agt").
 // It is for parsing input: a malformed id never reaches a query.

@@ -32,6 +32,8 @@ func tellings() []telling {
 			switch {
 			case r.Name != "":
 				return fmt.Sprintf("Rename the person %s to %s.", quote(at[0]), quote(r.Name))
+			case r.Role != "":
+				return fmt.Sprintf("Make the person %s %s.", quote(at[0]), quote(r.Role))
 			case r.Status == "suspended":
 				return fmt.Sprintf("Shut the person %s out.", quote(at[0]))
 			}
@@ -39,6 +41,16 @@ func tellings() []telling {
 		})},
 		{"POST", "/v1/admin/users/*/enrol-link", told(func(at []string, _ struct{}) string {
 			return fmt.Sprintf("Make an enrolment link for %s: whoever opens it becomes that person.", quote(at[0]))
+		})},
+		{"DELETE", "/v1/admin/users/*/enrol-link", told(func(at []string, _ struct{}) string {
+			return fmt.Sprintf("Make every open enrolment link of %s worthless.", quote(at[0]))
+		})},
+		{"PATCH", "/v1/me/passkeys/*", told(func(at []string, r api.PasskeyChange) string {
+			return fmt.Sprintf("Call your passkey %s %s.", quote(at[0]), quote(r.Name))
+		})},
+		{"DELETE", "/v1/me/sessions", told(func([]string, struct{}) string { return "End every other session of yours." })},
+		{"DELETE", "/v1/me/sessions/*", told(func(at []string, _ struct{}) string {
+			return fmt.Sprintf("End your session %s.", quote(at[0]))
 		})},
 		{"POST", "/v1/admin/agents", told(func(_ []string, r api.AgentRequest) string {
 			return fmt.Sprintf("Register the agent %s by its public key%s.", quote(r.Name), weakly(r.Profile))

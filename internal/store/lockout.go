@@ -75,7 +75,8 @@ func (tx *Tx) denyDevices(org id.Org, u id.User, which func(*user.Device) bool) 
 }
 
 // stillIn fails when a person was suspended, or the passkey p of theirs removed,
-// since it was last looked at. p is "" where none opened the way.
+// since it was last looked at. p is "" where none opened the way; of a session
+// that an identity opened it is the identity's id, and that is unlinked.
 func (tx *Tx) stillIn(org id.Org, u id.User, p id.Passkey) error {
 	check := func() error {
 		who, err := users.one(tx.ctx, tx.db, tx, "where org = $1 and id = $2", string(org), string(u))
@@ -87,6 +88,10 @@ func (tx *Tx) stillIn(org id.Org, u id.User, p id.Passkey) error {
 		}
 		if p == "" {
 			return nil
+		}
+		if id.Valid("idn", string(p)) {
+			_, err = identities.one(tx.ctx, tx.db, tx, "where org = $1 and id = $2 and user_id = $3", string(org), string(p), string(u))
+			return named(err, user.ErrIdentity)
 		}
 		_, err = passkeys.one(tx.ctx, tx.db, tx, "where org = $1 and id = $2 and user_id = $3", string(org), string(p), string(u))
 		return named(err, user.ErrPasskey)

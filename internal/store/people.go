@@ -20,6 +20,7 @@ var (
 	_ user.DeviceStore  = (*Devices)(nil)
 
 	_ user.CeremonyStore = (*Ceremonies)(nil)
+	_ user.RecoveryStore = (*Recovery)(nil)
 )
 
 // Users implements [user.Store].
@@ -142,11 +143,12 @@ func (tx *Tx) lockOut(org id.Org, u id.User, at time.Time) error {
 	return nil
 }
 
-// Passkeys, Sessions, Devices and Ceremonies return the stores beside people.
+// Passkeys, Sessions, Devices, Ceremonies and Recovery return the stores beside people.
 func (s *Users) Passkeys() user.PasskeyStore    { return &Passkeys{s.db} }
 func (s *Users) Sessions() user.SessionStore    { return &Sessions{s.db} }
 func (s *Users) Devices() user.DeviceStore      { return &Devices{s.db} }
 func (s *Users) Ceremonies() user.CeremonyStore { return &Ceremonies{s.db} }
+func (s *Users) Recovery() user.RecoveryStore   { return &Recovery{s.db} }
 
 // Passkeys implements [user.PasskeyStore].
 type Passkeys struct{ db *DB }

@@ -26,12 +26,13 @@ const (
 	CeremonyDecide  CeremonyKind = "decide"  // presence, for one decision
 	CeremonyDevice  CeremonyKind = "device"  // presence, to let one terminal in
 	CeremonyRemove  CeremonyKind = "remove"  // presence, to remove one passkey
+	CeremonyCodes   CeremonyKind = "codes"   // presence, for new recovery codes
 )
 
 // binds reports whether an answer of kind k is for one thing, whose digest is
 // the challenge. Such a thing is critical: a new passkey answers nothing of it.
 func (k CeremonyKind) binds() bool {
-	return k == CeremonyDecide || k == CeremonyDevice || k == CeremonyRemove
+	return k == CeremonyDecide || k == CeremonyDevice || k == CeremonyRemove || k == CeremonyCodes
 }
 
 // Ceremony is a challenge that waits for its one answer. It is stored, because

@@ -87,8 +87,12 @@ func keyHash(cose []byte) string {
 }
 
 // CheckEvidence verifies stored evidence: it is an assertion over challenge by
-// a passkey that is enrolled for who, with the public key that is enrolled.
+// a passkey that is enrolled for who, with the public key that is enrolled; or
+// a fresh login at the identity provider, for challenge and nothing else.
 func CheckEvidence(ctx context.Context, store PasskeyStore, org id.Org, who id.User, raw []byte, challenge [32]byte) error {
+	if IsSignIn(raw) {
+		return checkSignIn(ctx, store, org, who, raw, challenge)
+	}
 	var e Evidence
 	if err := json.Unmarshal(raw, &e); err != nil {
 		return ErrEvidence.Because(fmt.Errorf("decode evidence: %w", err))

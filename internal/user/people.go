@@ -176,34 +176,17 @@ func (s *Service) SetStatus(ctx context.Context, by Principal, who id.User, to S
 	if err := by.MayManage(); err != nil {
 		return err
 	}
-	all, err := s.Store.Users(ctx, s.Org)
-	if err != nil {
-		return err
-	}
-	var target *User
-	owners := 0
-	for _, u := range all {
-		if u.ID == who {
-			target = u
-		}
-		if u.Role == Owner && u.Status == Active {
-			owners++
-		}
-	}
-	if target == nil {
-		return ErrUnknown
-	}
-	if err := s.mayChange(by, target.Role, now); err != nil {
-		return err
-	}
-	if to == Suspended && target.Role == Owner && target.Status == Active && owners == 1 {
-		return errLastOwner
-	}
 	verb := "user.suspended"
 	if to == Active {
 		verb = "user.resumed"
 	}
-	return s.Store.UpdateUser(ctx, s.Org, who, func(u *User) ([]audit.Event, error) {
+	return s.Store.UpdateAmong(ctx, s.Org, who, func(u *User, all []*User) ([]audit.Event, error) {
+		if err := s.mayChange(by, u.Role, now); err != nil {
+			return nil, err
+		}
+		if to == Suspended && lastOwner(u, all) {
+			return nil, errLastOwner
+		}
 		if u.Status == to {
 			return nil, errNoChange
 		}

@@ -129,21 +129,27 @@ func (s *Service) FinishConfirm(ctx context.Context, p Principal, handle secret.
 	if err := s.finishUse(ctx, p, got, e, now); err != nil {
 		return nil, err
 	}
+	return s.renew(ctx, p, got.user, got.key.ID, map[string]string{"passkey": string(got.key.ID)}, now)
+}
+
+// renew makes p's session fresh by what proved presence, under a new bearer
+// value.
+func (s *Service) renew(ctx context.Context, p Principal, u *User, by id.Passkey, how map[string]string, now time.Time) (*Login, error) {
 	text, hash := newBearer()
 	var fresh *Session
-	err = s.Store.Sessions().UpdateSession(ctx, s.Org, p.Session, func(v *Session) ([]audit.Event, error) {
+	err := s.Store.Sessions().UpdateSession(ctx, s.Org, p.Session, func(v *Session) ([]audit.Event, error) {
 		if v.User != p.User || !v.Live(now) {
 			return nil, ErrLogin
 		}
-		v.Hash, v.AuthAt, v.SeenAt, v.PasskeyRef = hash, now, now, got.key.ID
+		v.Hash, v.AuthAt, v.SeenAt, v.PasskeyRef = hash, now, now, by
 		c := *v
 		fresh = &c
-		return []audit.Event{p.Event("session.confirmed", string(v.ID), v.User, now, map[string]string{"passkey": string(got.key.ID)})}, nil
+		return []audit.Event{p.Event("session.confirmed", string(v.ID), v.User, now, how)}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Login{Bearer: text, Session: fresh, Principal: principal(fresh, got.user)}, nil
+	return &Login{Bearer: text, Session: fresh, Principal: principal(fresh, u)}, nil
 }
 
 func (s *Service) beginPresence(ctx context.Context, p Principal, kind CeremonyKind, challenge []byte, now time.Time) ([]byte, secret.Text, error) {
@@ -171,7 +177,11 @@ func (s *Service) beginBound(ctx context.Context, p Principal, kind CeremonyKind
 		return nil, secret.Text{}, errNoKey
 	}
 	if kind.binds() {
-		if keys = settled(keys, now); len(keys) == 0 {
+		guarded, err := s.guarded(ctx, u.ID, keys)
+		if err != nil {
+			return nil, secret.Text{}, err
+		}
+		if keys = settled(keys, guarded, now); len(keys) == 0 {
 			return nil, secret.Text{}, errTooNew
 		}
 	}
@@ -192,16 +202,30 @@ func (s *Service) beginBound(ctx context.Context, p Principal, kind CeremonyKind
 
 // settled are those of a person's passkeys that may decide what is critical:
 // the first one, which there was nothing to protect from, and those that have
-// been there for a day.
-func settled(keys []*Passkey, now time.Time) []*Passkey {
+// been there for a day. guarded says that something else let this person in
+// before the first one did.
+func settled(keys []*Passkey, guarded bool, now time.Time) []*Passkey {
+	if len(keys) == 0 {
+		return nil
+	}
 	first := slices.MinFunc(keys, func(a, b *Passkey) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	var out []*Passkey
 	for _, k := range keys {
-		if k == first || now.Sub(k.CreatedAt) >= NewPasskeyRest {
+		if k == first && !guarded || now.Sub(k.CreatedAt) >= NewPasskeyRest {
 			out = append(out, k)
 		}
 	}
 	return out
+}
+
+// guarded reports whether an identity let u in before the first of keys did.
+func (s *Service) guarded(ctx context.Context, u id.User, keys []*Passkey) (bool, error) {
+	identities, err := s.Store.Passkeys().Identities(ctx, s.Org, u)
+	if err != nil || len(identities) == 0 || len(keys) == 0 {
+		return false, err
+	}
+	first := slices.MinFunc(keys, func(a, b *Passkey) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	return identities[0].CreatedAt.Before(first.CreatedAt), nil
 }
 
 // presence is an answer that holds.

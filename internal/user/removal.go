@@ -42,7 +42,7 @@ func (k *Passkey) Removal(nonce []byte) [32]byte {
 // And one stays that may decide what is critical now. What counts as somebody's
 // first passkey is the oldest that they have, so that otherwise a passkey that
 // came in an hour ago would cut its day short by removing those before it.
-func remove(all []*Passkey, which id.Passkey, now time.Time) (*Passkey, error) {
+func remove(all []*Passkey, guarded bool, which id.Passkey, now time.Time) (*Passkey, error) {
 	i := slices.IndexFunc(all, func(k *Passkey) bool { return k.ID == which })
 	switch {
 	case i < 0:
@@ -50,7 +50,7 @@ func remove(all []*Passkey, which id.Passkey, now time.Time) (*Passkey, error) {
 	case len(all) == 1:
 		return nil, errLastKey
 	}
-	for _, k := range settled(all, now) {
+	for _, k := range settled(all, guarded, now) {
 		if k.ID != which {
 			return all[i], nil
 		}
@@ -61,7 +61,7 @@ func remove(all []*Passkey, which id.Passkey, now time.Time) (*Passkey, error) {
 // BeginRemoval asks p for a touch of one of p's passkeys, the one that goes or
 // another, to remove which. A new one does not do; see [NewPasskeyRest].
 func (s *Service) BeginRemoval(ctx context.Context, p Principal, which id.Passkey, now time.Time) (options []byte, handle secret.Text, err error) {
-	k, err := s.removable(ctx, p, which, now)
+	k, _, err := s.removable(ctx, p, which, now)
 	if err != nil {
 		s.refuse(ctx, p, Peer{}, "passkey", err, now)
 		return nil, secret.Text{}, err
@@ -93,7 +93,7 @@ func (v *Session) endsWith(gone id.Passkey, in id.Session, by id.Passkey) bool {
 // terminals that it let in or approved, and p's sessions in browsers, but for
 // this one if another passkey answered in it last.
 func (s *Service) FinishRemoval(ctx context.Context, p Principal, which id.Passkey, handle secret.Text, response []byte, now time.Time) error {
-	k, err := s.removable(ctx, p, which, now)
+	k, guarded, err := s.removable(ctx, p, which, now)
 	if err != nil {
 		s.refuse(ctx, p, Peer{}, "passkey", err, now)
 		return err
@@ -104,7 +104,7 @@ func (s *Service) FinishRemoval(ctx context.Context, p Principal, which id.Passk
 	}
 	digest := k.Removal(got.nonce)
 	err = s.Store.Passkeys().RemovePasskey(ctx, s.Org, p.User, which, now, func(all []*Passkey) ([]audit.Event, error) {
-		k, err := remove(all, which, now)
+		k, err := remove(all, guarded, which, now)
 		if err != nil {
 			return nil, err
 		}
@@ -120,14 +120,18 @@ func (s *Service) FinishRemoval(ctx context.Context, p Principal, which id.Passk
 
 // removable is the passkey that p may remove now. Somebody else's looks like
 // one that is not there.
-func (s *Service) removable(ctx context.Context, p Principal, which id.Passkey, now time.Time) (*Passkey, error) {
+func (s *Service) removable(ctx context.Context, p Principal, which id.Passkey, now time.Time) (k *Passkey, guarded bool, err error) {
 	u, err := s.person(ctx, p)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	all, err := s.Store.Passkeys().OfUser(ctx, s.Org, u.ID)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return remove(all, which, now)
+	if guarded, err = s.guarded(ctx, u.ID, all); err != nil {
+		return nil, false, err
+	}
+	k, err = remove(all, guarded, which, now)
+	return k, guarded, err
 }

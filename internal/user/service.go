@@ -11,11 +11,12 @@ import (
 
 	"github.com/valetkey/valetkey/internal/fault"
 	"github.com/valetkey/valetkey/internal/id"
+	"github.com/valetkey/valetkey/internal/oidc"
 	"github.com/valetkey/valetkey/secret"
 )
 
 // Service lets people in: it makes them, enrols and asks their passkeys, and
-// keeps their sessions. All fields must be set.
+// keeps their sessions. All fields but OIDC must be set.
 type Service struct {
 	Org      id.Org
 	Store    Store
@@ -27,7 +28,10 @@ type Service struct {
 	// TrustCommandLine lets command line logins change things and decide without
 	// a touch of the passkey: for servers without browsers, by configuration.
 	TrustCommandLine bool
-	Log              *slog.Logger
+	// OIDC is the identity provider by which people may log in, too; nil if
+	// there is none.
+	OIDC *oidc.Provider
+	Log  *slog.Logger
 
 	anybody atomic.Bool // somebody has a passkey; that never becomes untrue
 }

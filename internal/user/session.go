@@ -45,8 +45,10 @@ func (s *Service) open(ctx context.Context, u *User, k *Passkey, peer Peer, now 
 }
 
 // overtaken says that a session was not opened because the passkey that opens it
-// was removed, or its person suspended, since it answered.
-func overtaken(err error) bool { return errors.Is(err, ErrPasskey) || errors.Is(err, ErrSuspended) }
+// was removed, the identity unlinked, or its person suspended, since it answered.
+func overtaken(err error) bool {
+	return errors.Is(err, ErrPasskey) || errors.Is(err, ErrIdentity) || errors.Is(err, ErrSuspended)
+}
 
 func principal(v *Session, u *User) Principal {
 	return Principal{Org: v.Org, User: u.ID, Name: u.Name, Role: u.Role, Session: v.ID, Kind: v.Kind, Label: v.Label, AuthAt: v.AuthAt}

@@ -269,7 +269,11 @@ type Store interface {
 	// their unused links and the terminals that they let in and that did not come
 	// for their session yet.
 	UpdateUser(ctx context.Context, org id.Org, u id.User, change Change[User]) error
+	// UpdateAmong changes one person, seeing everybody as they are in that
+	// moment: what it decides about all of them holds when it is committed.
+	UpdateAmong(ctx context.Context, org id.Org, u id.User, change func(u *User, all []*User) ([]audit.Event, error)) error
 	Passkeys() PasskeyStore
+	Recovery() RecoveryStore
 	Sessions() SessionStore
 	Devices() DeviceStore
 	Ceremonies() CeremonyStore
@@ -293,12 +297,20 @@ type PasskeyStore interface {
 	RemovePasskey(ctx context.Context, org id.Org, u id.User, p id.Passkey, now time.Time, change func([]*Passkey) ([]audit.Event, error), ends func(*Session) bool) error
 	// Any reports whether anybody has a passkey yet.
 	Any(ctx context.Context, org id.Org) (bool, error)
+	// Links lists the enrolment links that were not used, oldest first.
+	Links(ctx context.Context, org id.Org) ([]*Link, error)
+	// VoidLinks uses up every enrolment link of u and reports how many. Without
+	// one there is no event either.
+	VoidLinks(ctx context.Context, org id.Org, u id.User, now time.Time, events []audit.Event) (int, error)
+	// What proves presence may be an identity's, too.
+	IdentityStore
 }
 
 // SessionStore keeps logins.
 type SessionStore interface {
-	// CreateSession fails with [ErrPasskey] or [ErrSuspended] when the passkey
-	// that opens it was removed meanwhile, or its person suspended.
+	// CreateSession fails with [ErrPasskey], [ErrIdentity] or [ErrSuspended] when
+	// the passkey that opens it was removed meanwhile, the identity unlinked, or
+	// its person suspended.
 	CreateSession(ctx context.Context, s *Session, events []audit.Event) error
 	ByHash(ctx context.Context, hash []byte) (*Session, *User, error)
 	// OfUser lists the sessions of u that were not ended, newest first.
@@ -306,6 +318,9 @@ type SessionStore interface {
 	// Touch moves SeenAt without an event; losing one is harmless.
 	Touch(ctx context.Context, org id.Org, s id.Session, now time.Time) error
 	UpdateSession(ctx context.Context, org id.Org, s id.Session, change Change[Session]) error
+	// EndOthers ends every session of u but keep, with an event for each, and
+	// reports how many.
+	EndOthers(ctx context.Context, org id.Org, u id.User, keep id.Session, now time.Time, event func(*Session) audit.Event) (int, error)
 }
 
 // DeviceStore keeps device authorizations.

@@ -1,7 +1,8 @@
 // Package peers tests the built binary against programs that we did not write:
 // emulate, which stands in for GitHub; Chromium, which a person decides in;
 // @octokit/rest, which tells what is at GitHub afterwards; jsonwebtoken and
-// axios, which the programs of an earlier token vault were written with.
+// axios, which the programs of an earlier token vault were written with;
+// oidc-provider, by which people log in.
 //
 // Everything here is a test. The invariants: the server is the program that
 // users get, started as they start it; what happened upstream is asked of the

@@ -27,6 +27,7 @@ func TestPeers(t *testing.T) {
 	node := needNode(t)
 	binary := build(t)
 	t.Run("github", func(t *testing.T) { testGitHub(t, node, binary) })
+	t.Run("sign-in", func(t *testing.T) { testSignIn(t, node, binary) })
 	t.Run("worker", func(t *testing.T) { testWorker(t, node, binary) })
 }
 
@@ -76,7 +77,7 @@ func needNode(t *testing.T) string {
 	}
 	// The scripts are read by Node only; looking at them here makes a change to
 	// them run the tests again.
-	for _, script := range []string{"github.mjs", "receipt.mjs", "worker.cjs", "package-lock.json"} {
+	for _, script := range []string{"github.mjs", "receipt.mjs", "worker.cjs", "oidc.mjs", "package-lock.json"} {
 		if _, err := os.ReadFile(script); err != nil {
 			t.Fatal(err)
 		}

@@ -65,7 +65,7 @@ window.Valetkey = (() => {
   };
 
   // What these refuse is over: only a page that is loaded again has the new one.
-  const outdated = new Set(["question_changed", "preview_stale", "approval_stale", "approval_not_open", "approval_expired", "no_step_up", "cannot_run", "form_token",
+  const outdated = new Set(["question_changed", "preview_stale", "presence_required", "approval_stale", "approval_not_open", "approval_expired", "no_step_up", "cannot_run", "form_token",
     "proposal_not_open", "proposal_expired", "proposal_stale", "device_stale", "not_frozen"]);
   const offerReload = (form) => {
     const again = document.createElement("a");
@@ -114,13 +114,22 @@ window.Valetkey = (() => {
       // To begin, the server is told what it is about and nothing else.
       if (form.dataset.enrol) {
         tell(form, "Waiting for your device to make the passkey…");
-        body.credential = await Valetkey.enrol(form.dataset.enrol, { invite: body.invite });
+        // Who is in already proves first that it is them, by a passkey they have.
+        const assertion = form.dataset.first ? await Valetkey.assert(form.dataset.first, {}) : undefined;
+        body.credential = await Valetkey.enrol(form.dataset.enrol, { invite: body.invite, assertion });
       } else if (begin && wanted(button)) {
         tell(form, "Waiting for your passkey…");
         body.assertion = await Valetkey.assert(begin, { digest: body.digest, question: body.question, shown: body.shown });
       }
       tell(form, form.dataset.sending || "Sending…");
       const answer = await post(form.getAttribute("action"), body);
+      if (answer.show) {
+        // It is to be seen once and stands in no address: the page stays.
+        tell(form, "");
+        form.removeAttribute("aria-busy");
+        Valetkey.once(form, answer.show);
+        return;
+      }
       tell(form, "Done. Loading what came of it…");
       for (const secret of form.querySelectorAll("input[type=password]")) secret.value = "";
       go(answer);

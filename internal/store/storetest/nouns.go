@@ -67,6 +67,20 @@ func testRoundTrips(t *testing.T, d Database) {
 	c, err := users.Ceremonies().Take(ctx, w.ceremony.Hash, now)
 	same(t, c, w.ceremony, err)
 
+	must(t, users.Recovery().Replace(ctx, org, w.user.ID, []*user.RecoveryCode{w.code}, nil))
+	rcs, err := users.Recovery().OfUser(ctx, org, w.user.ID)
+	same(t, rcs, []*user.RecoveryCode{w.code}, err)
+	must(t, users.Passkeys().LinkIdentity(ctx, w.identity, nil, now, nil))
+	idn, err := users.Passkeys().Identity(ctx, org, w.identity.Issuer, w.identity.Subject)
+	same(t, idn, w.identity, err)
+	idns, err := users.Passkeys().Identities(ctx, org, w.user.ID)
+	same(t, idns, []*user.Identity{w.identity}, err)
+	again := *w.identity
+	again.ID = id.NewIdentity()
+	if err := users.Passkeys().LinkIdentity(ctx, &again, nil, now, nil); fault.From(err).Reason != "exists" {
+		t.Errorf("one subject of two people: %v", err)
+	}
+
 	must(t, agents.CreateAgent(ctx, w.agent, []*agent.Key{w.key, w.key2}, nil))
 	a, err := agents.Agent(ctx, org, w.agent.ID)
 	same(t, a, w.agent, err)

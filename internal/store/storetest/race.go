@@ -141,6 +141,38 @@ func testRaces(t *testing.T, d Database) {
 		t.Errorf("%d of %d passkeys removed, %d left, %v", won, len(keys), len(left), err)
 	}
 	raceLockOut(t, dbs)
+	must(t, db.Users().Recovery().Replace(ctx, org, w.user.ID, []*user.RecoveryCode{w.code}, nil))
+	one("one code", 40, user.ErrCode, func(db *store.DB, i int) error {
+		return db.Users().Recovery().Redeem(ctx, w.code.Hash, now, func(c *user.RecoveryCode) (*user.Link, []audit.Event, error) {
+			return &user.Link{Org: org, Hash: fmt.Append(nil, "recovered ", i), User: c.User, CreatedAt: now, ExpiresAt: now.Add(time.Hour), Version: 1}, nil, nil
+		})
+	})
+	// However many owners step down at once, one stays.
+	owners, stays := make([]id.User, 6), errors.New("one owner stays")
+	for i := range owners {
+		u := *w.user
+		u.ID, u.Name, u.Role, u.Status, u.Handle = id.NewUser(), fmt.Sprint("owner ", i), user.Owner, user.Active, fmt.Append(nil, "handle ", i)
+		owners[i] = u.ID
+		must(t, db.Users().CreateUser(ctx, &u, nil, nil))
+	}
+	down := race(t, dbs, len(owners), stays, func(db *store.DB, i int) error {
+		return db.Users().UpdateAmong(ctx, org, owners[i], func(u *user.User, all []*user.User) ([]audit.Event, error) {
+			others := 0
+			for _, o := range all {
+				if o.Role == user.Owner && o.ID != u.ID {
+					others++
+				}
+			}
+			if others == 0 {
+				return nil, stays
+			}
+			u.Role = user.Member
+			return []audit.Event{event("user.role_changed", owners[i])}, nil
+		})
+	})
+	if down != len(owners)-1 {
+		t.Errorf("%d of %d owners stepped down", down, len(owners))
+	}
 	must(t, db.Users().Ceremonies().Begin(ctx, w.ceremony))
 	one("one ceremony", 40, user.ErrCeremony, func(db *store.DB, _ int) error {
 		_, err := db.Users().Ceremonies().Take(ctx, w.ceremony.Hash, now)

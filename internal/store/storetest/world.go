@@ -31,6 +31,8 @@ type world struct {
 	second       *user.Session
 	device       *user.Device
 	ceremony     *user.Ceremony
+	code         *user.RecoveryCode
+	identity     *user.Identity
 	agent        *agent.Agent
 	key, key2    *agent.Key
 	token        *agent.Token
@@ -65,6 +67,10 @@ func newWorld(db *store.DB) *world {
 		d.Org, d.Hash, d.User, d.Passkey, d.Version = org, []byte("device"), w.user.ID, w.passkey.ID, 1
 	})
 	w.ceremony = filled(func(c *user.Ceremony) { c.Org, c.Hash = org, []byte("ceremony") })
+	w.code = filled(func(c *user.RecoveryCode) {
+		c.Org, c.Hash, c.User, c.UsedAt, c.Version = org, []byte("code"), w.user.ID, time.Time{}, 1
+	})
+	w.identity = filled(func(v *user.Identity) { v.Org, v.ID, v.User, v.Version = org, id.NewIdentity(), w.user.ID, 1 })
 	w.agent = filled(func(a *agent.Agent) { a.Org, a.ID, a.Owner, a.Version = org, id.NewAgent(), w.user.ID, 1 })
 	w.key = filled(func(k *agent.Key) { k.Org, k.ID, k.Agent, k.Version = org, id.NewKey(), w.agent.ID, 1 })
 	w.key2 = filled(func(k *agent.Key) { k.Org, k.ID, k.Agent, k.KID, k.Version = org, id.NewKey(), w.agent.ID, "second", 1 })
@@ -200,6 +206,35 @@ func (w *world) mutations() []mutation {
 			return users.Devices().Redeem(ctx, w.device.Hash, func(d *user.Device) ([]audit.Event, error) { d.Status = user.DeviceUsed; return nil, refusal }, w.second, nil)
 		}},
 		{name: "Ceremonies.Begin", silent: true, run: func(ctx context.Context, _ []audit.Event) error { return users.Ceremonies().Begin(ctx, w.ceremony) }},
+
+		{name: "UpdateAmong", run: func(ctx context.Context, e []audit.Event) error {
+			return users.UpdateAmong(ctx, org, w.user.ID, func(u *user.User, _ []*user.User) ([]audit.Event, error) { u.Role = user.Owner; return e, nil })
+		}, fails: func(ctx context.Context, refusal error) error {
+			return users.UpdateAmong(ctx, org, w.user.ID, func(u *user.User, _ []*user.User) ([]audit.Event, error) {
+				u.Role = user.Admin
+				return nil, refusal
+			})
+		}},
+		{name: "Recovery.Replace", run: func(ctx context.Context, e []audit.Event) error {
+			return users.Recovery().Replace(ctx, org, w.user.ID, []*user.RecoveryCode{w.code}, e)
+		}},
+		{name: "Recovery.Redeem", run: func(ctx context.Context, e []audit.Event) error {
+			return users.Recovery().Redeem(ctx, w.code.Hash, now, func(c *user.RecoveryCode) (*user.Link, []audit.Event, error) {
+				return &user.Link{Org: org, Hash: []byte("recovered"), User: c.User, CreatedAt: now, ExpiresAt: now.Add(time.Hour), Version: 1}, e, nil
+			})
+		}, fails: func(ctx context.Context, refusal error) error {
+			return users.Recovery().Redeem(ctx, w.code.Hash, now, func(*user.RecoveryCode) (*user.Link, []audit.Event, error) { return nil, nil, refusal })
+		}},
+		{name: "LinkIdentity", run: func(ctx context.Context, e []audit.Event) error {
+			return users.Passkeys().LinkIdentity(ctx, w.identity, nil, now, e)
+		}},
+		{name: "UseIdentity", silent: true, run: func(ctx context.Context, _ []audit.Event) error {
+			return users.Passkeys().UseIdentity(ctx, w.identity, "thumbprint", now)
+		}},
+		{name: "VoidLinks", run: func(ctx context.Context, e []audit.Event) error {
+			_, err := users.Passkeys().VoidLinks(ctx, org, w.user.ID, now, e)
+			return err
+		}},
 
 		{name: "CreateAgent", run: func(ctx context.Context, e []audit.Event) error {
 			return agents.CreateAgent(ctx, w.agent, []*agent.Key{w.key}, e)
