@@ -28,6 +28,32 @@ type UserChange struct {
 	Role   string `json:"role,omitempty"`   // "owner", "admin", "member" or "auditor": an owner's to change
 }
 
+// Group is people whom rules name together, as in @approvers("group:release").
+type Group struct {
+	ID        string    `json:"id"`   // grp_…
+	Name      string    `json:"name"` // as rules write it; never changed
+	Members   []Member  `json:"members"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Member is a person in a group.
+type Member struct {
+	ID   string `json:"id"`             // usr_…
+	Name string `json:"name,omitempty"` // what others see
+}
+
+// GroupRequest makes a group.
+type GroupRequest struct {
+	Name    string   `json:"name"`              // a-z, 0-9, dot, hyphen and underscore
+	Members []string `json:"members,omitempty"` // ids or names of people
+}
+
+// GroupChange puts one person into a group, or takes one out.
+type GroupChange struct {
+	Add    string `json:"add,omitempty"` // id or name
+	Remove string `json:"remove,omitempty"`
+}
+
 // UserCreated is a person and the link by which they enrol. Whoever holds the
 // link can, so it is to be handed over in private.
 type UserCreated struct {

@@ -47,6 +47,16 @@ type Approval struct {
 	// decision digest of the answer "approve". The signature is made on the page.
 	Challenge string `json:"challenge,omitempty"`
 
+	// Quorum is how many people have to say yes; left out where one is enough.
+	// Votes are those who have, then.
+	Quorum int    `json:"quorum,omitempty"`
+	Votes  []Vote `json:"votes,omitempty"`
+	Voted  bool   `json:"voted,omitempty"` // the person who reads this is among them, and can only say no now
+
+	Repeats    int       `json:"repeats,omitempty"`     // how often the agent asked the same again meanwhile
+	CanRelieve bool      `json:"can_relieve,omitempty"` // a yes may let more of the kind through; see Decision
+	AskAgainAt time.Time `json:"ask_again_at,omitzero"` // of a denial: equal requests are refused until then
+
 	CanDecide bool   `json:"can_decide"`        // the person who reads this may answer
 	WhyNot    string `json:"why_not,omitempty"` // why they may not, in one sentence
 
@@ -92,4 +102,39 @@ type Decision struct {
 	Decision Answer `json:"decision"`
 	Effect   string `json:"effect"`           // hex
 	Reason   string `json:"reason,omitempty"` // the person's own words, passed on to the agent; at most 1,000 bytes
+
+	// CooldownMinutes, with "deny", is for how long equal requests (the same
+	// agent, connection, operation and resource) are refused without asking: 1 to
+	// 1440.
+	CooldownMinutes int `json:"cooldown_minutes,omitempty"`
+	// Relief, with "approve", is how many more of the kind are let through
+	// without asking, for two hours: 1 to 50. See CanRelieve.
+	Relief int `json:"relief,omitempty"`
+}
+
+// Vote is one person's yes to a question that takes several.
+type Vote struct {
+	By      string    `json:"by"` // usr_…
+	ByName  string    `json:"by_name,omitempty"`
+	At      time.Time `json:"at"`
+	Level   Level     `json:"level"`   // the assurance that it carried
+	Channel string    `json:"channel"` // "web", "cli"
+}
+
+// Relief is a yes given beforehand: one operation on one resource, for one
+// agent with one connection, so many times and so long.
+type Relief struct {
+	ID         string    `json:"id"`                   // rlf_…
+	Agent      string    `json:"agent"`                // agt_…
+	AgentName  string    `json:"agent_name,omitempty"` // what people call it
+	Connection string    `json:"connection"`           // con_…
+	Operation  string    `json:"operation"`
+	Resource   string    `json:"resource"`
+	By         string    `json:"by"`       // usr_…: who gave it
+	Approval   string    `json:"approval"` // apr_…: with which answer
+	Most       int       `json:"most"`
+	Used       int       `json:"used"`
+	CreatedAt  time.Time `json:"created_at"`
+	ExpiresAt  time.Time `json:"expires_at"`
+	RevokedAt  time.Time `json:"revoked_at,omitzero"`
 }

@@ -94,6 +94,7 @@ func playTarget(ctx context.Context, requests *json.Decoder, replies *json.Encod
 	if err != nil {
 		return err
 	}
+	a.Broker.MaxAsked = 0 // one person stands for all approvers of a tenant
 	t := &target{app: a}
 	ready, err := t.furnish(ctx, spec)
 	if err != nil {

@@ -232,7 +232,7 @@ func (a *App) services() error {
 	a.Broker = &broker.Broker{
 		Org: org, Store: actions, Queue: actions, Log: a.DB.Log(), Policies: a.Policies, Freezes: a.Freezes, Grants: a.DB.Grants(),
 		Vault: a.Vault, Conns: a.DB.Connections(), Users: a.DB.Users(), Agents: a.DB.Agents(), Refusals: a.Refusals, Keys: a.Keys,
-		Egress: a.Egress, Logger: a.Log,
+		Egress: a.Egress, Logger: a.Log, Reliefs: a.DB.Reliefs(), MaxAsked: broker.MaxAsked,
 	}
 	a.Freezes.Thrown = a.Broker.Halt
 	a.Receipts = &broker.Receipts{Broker: a.Broker, Proofs: a.DB.Log(), Anchors: a.Checkpointer, Issuer: a.Config.PublicURL}

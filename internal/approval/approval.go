@@ -69,10 +69,14 @@ type Approval struct {
 	ExpiresAt     time.Time
 	DecidedAt     time.Time
 	DecidedBy     id.User
-	Channel       string // "web", "cli"
-	Reason        string // the human's own words on a denial
-	Evidence      []byte // JSON; what proves the presence, for StepUp
-	Precondition  string // stands for what was there when it was answered, as shown; "" if nothing was
+	Channel       string    // "web", "cli"
+	Reason        string    // the human's own words on a denial
+	Evidence      []byte    // JSON; what proves the presence, for StepUp
+	Precondition  string    // stands for what was there when it was answered, as shown; "" if nothing was
+	Quorum        int       // how many have to say yes; 0 means one
+	Votes         []Vote    // who of several said yes, in that order; kept beside the row
+	Repeats       int       // how often the agent asked the same again while it was open
+	CoolUntil     time.Time // equal requests are refused until then; set by a denial
 	Version       int64
 }
 
@@ -109,11 +113,22 @@ const decisionFormat = "valetkey/decision/v2"
 // Digest is the decision digest: what the approver answers, and for a step-up
 // the WebAuthn challenge itself.
 func (a *Approval) Digest(answer Answer) [sha256.Size]byte {
+	return a.DigestOf(answer, a.Precondition)
+}
+
+// DigestOf is the decision digest of somebody who was shown this of what is
+// there: each of several people answers what they saw themselves.
+func (a *Approval) DigestOf(answer Answer, precondition string) [sha256.Size]byte {
 	h := sha256.New()
-	for _, s := range []string{
+	parts := []string{
 		decisionFormat, string(a.Org), string(a.ID), string(a.Effect[:]), string(answer), strconv.Itoa(int(a.Level)),
-		a.PolicyVersion, a.SpecHash, string(a.Nonce), strconv.FormatInt(a.ExpiresAt.UnixMicro(), 10), a.Precondition,
-	} {
+		a.PolicyVersion, a.SpecHash, string(a.Nonce), strconv.FormatInt(a.ExpiresAt.UnixMicro(), 10), precondition,
+	}
+	if a.Quorum > 1 {
+		// Who signs knows of how many they are one.
+		parts = append(parts, "quorum", strconv.Itoa(a.Quorum))
+	}
+	for _, s := range parts {
 		writeField(h, s)
 	}
 	return [sha256.Size]byte(h.Sum(nil))
@@ -148,6 +163,14 @@ func (a *Approval) Decide(answer Answer, d Decider, seen action.Digest, reason s
 	case answer != Yes && answer != No:
 		return audit.Event{}, fault.New(fault.Invalid, "bad_decision", `A decision is "approve" or "deny".`)
 	}
+	if answer == Yes && a.Quorum > 1 {
+		if err := a.vote(d, now); err != nil {
+			return audit.Event{}, err
+		}
+		if len(a.Votes) < a.Quorum {
+			return a.event("approval.voted", d.actor(), now, a.said(answer, d, now)), nil
+		}
+	}
 	a.DecidedAt, a.DecidedBy, a.Channel, a.Reason, a.Evidence = now, d.User, d.Channel, reason, d.Evidence
 	a.Precondition = d.Precondition
 	a.Status = Granted
@@ -155,7 +178,12 @@ func (a *Approval) Decide(answer Answer, d Decider, seen action.Digest, reason s
 	if answer == No {
 		a.Status, verb = Denied, "approval.denied"
 	}
-	answered := a.Digest(answer)
+	return a.event(verb, d.actor(), now, a.said(answer, d, now)), nil
+}
+
+// said is what the log keeps of an answer.
+func (a *Approval) said(answer Answer, d Decider, now time.Time) map[string]string {
+	answered := a.DigestOf(answer, d.Precondition)
 	data := map[string]string{
 		"channel": d.Channel, "level": strconv.Itoa(int(d.Level)), "decision": hex.EncodeToString(answered[:]),
 		"seconds": strconv.FormatInt(int64(now.Sub(a.CreatedAt)/time.Second), 10),
@@ -163,7 +191,10 @@ func (a *Approval) Decide(answer Answer, d Decider, seen action.Digest, reason s
 	if h := evidenceHash(d.Evidence); h != "" {
 		data["evidence"] = h
 	}
-	return a.event(verb, d.actor(), now, data), nil
+	if a.Quorum > 1 {
+		data["votes"], data["quorum"] = strconv.Itoa(len(a.Votes)), strconv.Itoa(a.Quorum)
+	}
+	return data
 }
 
 // Spend uses a up for the execution of the action with digest d: one

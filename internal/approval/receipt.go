@@ -70,6 +70,7 @@ type ReceiptAction struct {
 type ReceiptQuestion struct {
 	ID            id.Approval `json:"id"`
 	Level         Level       `json:"level"`
+	Quorum        int         `json:"quorum,omitempty"` // how many have to say yes; left out for one
 	PolicyVersion string      `json:"policy_version"`
 	SpecHash      string      `json:"spec_hash"`
 	Nonce         string      `json:"nonce"` // base64
@@ -209,7 +210,7 @@ func (r *Receipt) asked() (*Approval, error) {
 	}
 	q := &r.Question
 	return &Approval{
-		Org: r.Action.Org, ID: q.ID, Effect: effect, Level: q.Level, PolicyVersion: q.PolicyVersion, SpecHash: q.SpecHash,
+		Org: r.Action.Org, ID: q.ID, Effect: effect, Level: q.Level, Quorum: q.Quorum, PolicyVersion: q.PolicyVersion, SpecHash: q.SpecHash,
 		Nonce: nonce, ExpiresAt: q.ExpiresAt,
 	}, nil
 }

@@ -205,7 +205,7 @@ func (o *told) show(t testing.TB) {
 			t.Fatal(err)
 		}
 		for _, want := range o.receipt.Wanted() {
-			if e.Verb == want[0] && e.Object == want[1] {
+			if e.Verb == want.Verb && e.Object == want.Object && (want.Actor == "" || e.Actor == want.Actor) {
 				leaves = append(leaves, raw)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/valetkey/valetkey/internal/action"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/user"
 )
 
@@ -59,8 +60,8 @@ type Trust struct {
 type check struct {
 	r      *Receipt
 	found  Verification
-	events map[string]audit.Event // by verb and object
-	yes    int                    // answers that let it run, and hold
+	events map[string]audit.Event // see eventKey
+	yes    map[id.User]int64      // whose answers let it run, and hold: as which event
 }
 
 func (c *check) link(name string, s Strength, format string, args ...any) {
@@ -69,7 +70,7 @@ func (c *check) link(name string, s Strength, format string, args ...any) {
 
 // Verify checks r with nothing but what t brings along.
 func (r *Receipt) Verify(t Trust) *Verification {
-	c := &check{r: r, events: map[string]audit.Event{}}
+	c := &check{r: r, events: map[string]audit.Event{}, yes: map[id.User]int64{}}
 	keys, pinned := t.Keys, true
 	if keys == nil {
 		pinned = false
@@ -121,7 +122,7 @@ func (c *check) log(keys *audit.Verifier, held []audit.Head) bool {
 			c.link("log", Broken, "%v", err)
 			return false
 		}
-		key := got.Verb + " " + got.Object
+		key := eventKey(got)
 		if _, twice := c.events[key]; twice || got.Seq <= last {
 			c.link("log", Broken, "event %d stands in the receipt twice, or out of order", got.Seq)
 			return false
@@ -206,6 +207,42 @@ func (c *check) decisions() {
 	for i := range c.r.Decisions {
 		c.decision(asked, &c.r.Decisions[i])
 	}
+	if asked.Needs() > 1 {
+		c.quorum(asked)
+	}
+}
+
+// eventKey is how a receipt finds an event: by verb and object, and those of
+// which there may be one for each person by theirs, too.
+func eventKey(e audit.Event) string {
+	if e.Verb == "approval.voted" {
+		return e.Verb + " " + e.Object + " " + e.Actor
+	}
+	return e.Verb + " " + e.Object
+}
+
+// quorum counts the people who said yes, where it took several.
+func (c *check) quorum(asked *Approval) {
+	granted, ok := c.events["approval.granted "+string(asked.ID)]
+	switch yes := c.before(granted.Seq); {
+	case !ok:
+		c.link("quorum", Holds, "%d of %d said yes, and it was not granted", len(c.yes), asked.Needs())
+	case yes < asked.Needs():
+		c.link("quorum", Broken, "it was granted with %d different people's yes, and takes %d", yes, asked.Needs())
+	default:
+		c.link("quorum", Holds, "%d different people said yes, of %d that it takes", yes, asked.Needs())
+	}
+}
+
+// before counts the people whose yes holds and had been said at an event.
+func (c *check) before(seq int64) int {
+	n := 0
+	for _, at := range c.yes {
+		if at <= seq {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *check) decision(asked *Approval, d *ReceiptDecision) {
@@ -221,6 +258,9 @@ func (c *check) decision(asked *Approval, d *ReceiptDecision) {
 		verb = "approval.denied"
 	}
 	e, recorded := c.events[verb+" "+string(asked.ID)]
+	if voted, ok := c.events["approval.voted "+string(asked.ID)+" user:"+string(d.By)]; ok && d.Answer == Yes && asked.Needs() > 1 {
+		verb, e, recorded = "approval.voted", voted, true
+	}
 	switch {
 	case !recorded:
 		c.link("decision", Broken, "the log has no %s of %s among these events", verb, asked.ID)
@@ -235,7 +275,7 @@ func (c *check) decision(asked *Approval, d *ReceiptDecision) {
 	}
 	c.link("decision", Holds, "%s by %s, event %d, at %s", past(d.Answer), who(d), e.Seq, e.At.Format("2006-01-02 15:04:05Z"))
 	if c.presence(asked, d, e.Seq) && d.Answer == Yes {
-		c.yes++
+		c.yes[d.By] = e.Seq
 	}
 }
 
@@ -312,7 +352,7 @@ func (c *check) execution() {
 	}
 	ran := slices.Contains([]action.State{action.Executing, action.Succeeded, action.Failed, action.Unknown}, a.State)
 	switch {
-	case did && (c.yes == 0 || !yes || began.Seq < granted.Seq):
+	case did && (!yes || c.before(granted.Seq) < max(q.Quorum, 1) || began.Seq < granted.Seq):
 		c.link("execution", Broken, "event %d began it without an approval that holds", began.Seq)
 	case did && !began.At.Before(q.ExpiresAt):
 		c.link("execution", Broken, "event %d began it when its approval had expired", began.Seq)
@@ -346,24 +386,39 @@ func upstream(e audit.Event) string {
 	return ""
 }
 
-// Wanted names the events that a receipt should show: verb and object.
-func (r *Receipt) Wanted() [][2]string {
-	want := [][2]string{
-		{"approval.opened", string(r.Question.ID)}, {"approval.granted", string(r.Question.ID)}, {"approval.denied", string(r.Question.ID)},
-		{"action.executing", string(r.Action.ID)}, {"action." + string(r.Action.State), string(r.Action.ID)},
+// Wanted is an event that a receipt should show.
+type Wanted struct {
+	Verb   string
+	Object string
+	Actor  string // "" for anybody
+}
+
+// Wanted names the events that a receipt should show.
+func (r *Receipt) Wanted() []Wanted {
+	question, act := string(r.Question.ID), string(r.Action.ID)
+	want := []Wanted{
+		{Verb: "approval.opened", Object: question}, {Verb: "approval.granted", Object: question}, {Verb: "approval.denied", Object: question},
+		{Verb: "action.executing", Object: act}, {Verb: "action." + string(r.Action.State), Object: act},
+	}
+	if r.Question.Quorum > 1 {
+		for _, d := range r.Decisions {
+			want = append(want, Wanted{"approval.voted", question, "user:" + string(d.By)})
+		}
 	}
 	for _, d := range r.Decisions {
 		if v, ok := signInOf(d.Evidence); ok {
-			want = append(want, [2]string{"identity.linked", string(v.Identity)})
+			want = append(want, Wanted{Verb: "identity.linked", Object: string(v.Identity)})
 			continue
 		}
 		var e user.Evidence
 		if len(d.Evidence) > 0 && json.Unmarshal(d.Evidence, &e) == nil {
-			want = append(want, [2]string{"passkey.enrolled", string(e.Passkey)})
+			want = append(want, Wanted{Verb: "passkey.enrolled", Object: string(e.Passkey)})
 		}
 	}
-	slices.SortFunc(want, func(a, b [2]string) int { return strings.Compare(a[0]+a[1], b[0]+b[1]) })
-	return slices.Compact(want) // what is being executed is at its beginning
+	// What is being executed is at its beginning, and one person may have answered
+	// twice.
+	slices.SortFunc(want, func(a, b Wanted) int { return strings.Compare(a.Verb+a.Object+a.Actor, b.Verb+b.Object+b.Actor) })
+	return slices.Compact(want)
 }
 
 // Show adds the events, which are in the log of head's size, with their paths.

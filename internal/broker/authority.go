@@ -21,6 +21,8 @@ type authority struct {
 	grants map[id.Agent][]*grant.Grant
 	people map[id.User]*user.User
 	agents map[id.Agent]*standing
+	groups map[string]*user.Group // nil for one that does not exist
+	noes   map[id.Agent][]Held    // denials that hold back equal requests
 }
 
 // standing is an agent as authority has it, with its keys that may be used.
@@ -36,6 +38,7 @@ const maxKept = 10_000
 func (a *authority) at(epoch int64) {
 	if a.grants == nil || a.epoch != epoch {
 		a.epoch, a.grants, a.people, a.agents = epoch, map[id.Agent][]*grant.Grant{}, map[id.User]*user.User{}, map[id.Agent]*standing{}
+		a.groups, a.noes = map[string]*user.Group{}, map[id.Agent][]Held{}
 	}
 }
 

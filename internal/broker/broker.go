@@ -35,12 +35,14 @@ type Broker struct {
 	Grants   grant.Store
 	Vault    *vault.Service
 	Conns    vault.Store
+	Reliefs  ReliefStore
 	Users    user.Store
 	Agents   agent.Store
 	Refusals *agent.Refusals
 	Keys     *seal.Keyring
 	Egress   *egress.Client
 	Logger   *slog.Logger
+	MaxAsked int // open questions of one approver; 0 for no cap
 
 	authority authority
 	waiters   waiters
@@ -60,6 +62,7 @@ const (
 	MaxBody        = 1 << 20  // of a request that an agent submits
 	MaxAnswer      = 10 << 20 // of an answer that is kept
 	MaxPending     = 100      // open approvals of one agent
+	MaxAsked       = 200      // open questions of one approver, unless it is set otherwise
 	MaxNote        = 2000     // of an agent's words to the approver
 	DefaultExpiry  = 24 * time.Hour
 	PayloadKept    = 24 * time.Hour // after the end of an action
@@ -78,7 +81,8 @@ var (
 	ErrNoPayload     = fault.New(fault.NotFound, "payload_gone", "The content of this action is no longer kept, or there is none.")
 	ErrPolicyChanged = fault.New(fault.Conflict, "policy_changed", "Somebody else saved this policy meanwhile; reload it and look again.")
 	ErrNotApprover   = fault.New(fault.Forbidden, "not_an_approver", "You are not among those who may answer this.")
-	ErrQuorum        = fault.New(fault.Forbidden, "quorum_not_supported", "A rule asks for more than one approver, which this version cannot collect; nothing was asked.")
+	ErrBusy          = fault.New(fault.TooMany, "approver_busy", "Whoever would have to answer has too many questions open; nothing was asked. Wait until some are answered.")
+	ErrVotes         = fault.New(fault.Forbidden, "votes_missing", "Fewer people said yes than have to, so nothing was sent.")
 )
 
 // Ask is what an agent asks for: an operation of the catalogue with its
@@ -155,8 +159,13 @@ func (b *Broker) submit(ctx context.Context, c agent.Caller, ask Ask, now time.T
 	if err := ask.check(); err != nil {
 		return Outcome{}, err
 	}
+	relief := true
 	for range maxJudgements {
-		out, err := b.submitOnce(ctx, c, ask, now)
+		out, err := b.submitOnce(ctx, c, ask, relief, now)
+		if errors.Is(err, approval.ErrReliefOver) {
+			relief = false // somebody else had the last of it
+			continue
+		}
 		if errors.Is(err, ErrMoved) || errors.Is(err, ErrRaced) {
 			continue
 		}
@@ -165,7 +174,7 @@ func (b *Broker) submit(ctx context.Context, c agent.Caller, ask Ask, now time.T
 	return Outcome{}, ErrMoved
 }
 
-func (b *Broker) submitOnce(ctx context.Context, c agent.Caller, ask Ask, now time.Time) (Outcome, error) {
+func (b *Broker) submitOnce(ctx context.Context, c agent.Caller, ask Ask, relief bool, now time.Time) (Outcome, error) {
 	epoch, err := b.now(ctx)
 	if err != nil {
 		return Outcome{}, err
@@ -190,19 +199,36 @@ func (b *Broker) submitOnce(ctx context.Context, c agent.Caller, ask Ask, now ti
 		return Outcome{}, err
 	}
 	a := b.freeze(con, c, req, m, j, ask, now)
-	if again, err := b.repeat(ctx, a, now); again != nil || err != nil {
-		if err != nil {
+	before, err := b.repeat(ctx, a, now)
+	if err != nil {
+		return Outcome{}, err
+	}
+	// A no that holds back what comes after it does so before the rules are asked.
+	// Who repeats a key asks what became of it, and is told.
+	if before == nil || before.Action.State == action.Denied && a.Key == "" {
+		if err := b.cooled(ctx, a, now); err != nil {
 			return Outcome{}, err
 		}
-		return *again, nil
+	}
+	if before != nil {
+		return b.again(ctx, before)
 	}
 	if err := j.refusal(); err != nil {
 		return Outcome{}, err
 	}
 	if level, asked := j.asks(); asked {
-		return b.hold(ctx, c, a, req, j, level, epoch, now)
+		var r *approval.Relief
+		if relief {
+			if r, err = b.relieved(ctx, a, j, now); err != nil {
+				return Outcome{}, err
+			}
+		}
+		if r == nil {
+			return b.hold(ctx, c, a, req, j, level, epoch, now)
+		}
+		return b.inline(ctx, c, a, req, con, p, j, r, epoch, now)
 	}
-	return b.inline(ctx, c, a, req, con, p, j, epoch, now)
+	return b.inline(ctx, c, a, req, con, p, j, nil, epoch, now)
 }
 
 // now is the epoch to judge under, with the freezes as of it.

@@ -106,19 +106,14 @@ func (b *Broker) prepareOnce(ctx context.Context, h Held) (*ready, error) {
 		}
 		return nil, b.end(ctx, h, fault.From(err).Reason, err)
 	}
-	if err := b.approver(ctx, h.Approval.DecidedBy, h, now); err != nil {
-		return nil, b.end(ctx, h, fault.From(err).Reason, err)
-	}
-	if h.Approval.Level >= approval.StepUp {
-		if err := b.present(ctx, h.Approval.DecidedBy, h.Approval, h.Approval.Evidence); err != nil {
-			if f := fault.From(err); f.Kind == fault.Internal || f.Kind == fault.Unavailable {
-				return nil, err
-			}
-			return nil, b.end(ctx, h, "evidence_missing", err)
+	if why, err := b.stands(ctx, h, j); err != nil {
+		if why == "" {
+			return nil, err
 		}
+		return nil, b.end(ctx, h, why, err)
 	}
-	level, asked := j.asks()
-	if j.match.Operation != h.Action.Operation || j.amount != h.Action.Amount || asked && level > h.Approval.Level {
+	level, _ := j.asks()
+	if j.match.Operation != h.Action.Operation || j.amount != h.Action.Amount || j.demandsMore(h.Approval) {
 		return nil, b.reask(ctx, h, j, max(level, approval.Approve), "policy_changed", epoch, now)
 	}
 	target, moved, err := b.unmoved(ctx, h, req, p, epoch, now)
@@ -200,7 +195,14 @@ func (b *Broker) end(ctx context.Context, h Held, why string, cause error) error
 // is no longer there.
 func (b *Broker) reask(ctx context.Context, h Held, j *judgement, level approval.Level, why string, epoch int64, now time.Time) error {
 	next := b.ticket(h.Action, j, level, now)
-	return b.Store.Move(ctx, b.Org, h.Action.ID, Move{Epoch: epoch, Apply: func(a *action.Action, p *approval.Approval) ([]audit.Event, *approval.Approval, error) {
+	if why == targetChanged && h.Approval.Needs() > 1 {
+		next.Quorum = max(next.Quorum, h.Approval.Quorum) // as its level, no less than before
+	}
+	who, err := b.asked(ctx, h.Action, j)
+	if err != nil {
+		return err
+	}
+	return b.Store.Move(ctx, b.Org, h.Action.ID, Move{Epoch: epoch, Asked: who, Apply: func(a *action.Action, p *approval.Approval) ([]audit.Event, *approval.Approval, error) {
 		withdrawn, err := p.Withdraw("system", why, now)
 		if err != nil {
 			return nil, nil, err

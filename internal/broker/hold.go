@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -40,6 +41,27 @@ func (b *Broker) repeat(ctx context.Context, a *action.Action, now time.Time) (*
 	return nil, nil
 }
 
+// maxRepeats is where counting repeats ends.
+const maxRepeats = 9999
+
+// again is what a repeat gets, counted: whoever is asked sees how often.
+func (b *Broker) again(ctx context.Context, out *Outcome) (Outcome, error) {
+	if out.Action.State != action.Pending || out.Approval.Repeats >= maxRepeats {
+		return *out, nil
+	}
+	err := b.Store.Move(ctx, b.Org, out.Action.ID, Move{Epoch: -1, Apply: func(a *action.Action, p *approval.Approval) ([]audit.Event, *approval.Approval, error) {
+		if p.Status != approval.Open {
+			return nil, nil, approval.ErrNotOpen
+		}
+		p.Repeats++
+		return nil, nil, nil
+	}})
+	if err != nil && !errors.Is(err, approval.ErrNotOpen) {
+		return Outcome{}, err
+	}
+	return *out, nil
+}
+
 func (b *Broker) attach(ctx context.Context, a *action.Action) (*Outcome, error) {
 	h, err := b.Store.Held(ctx, a.Org, a.ID)
 	if err != nil {
@@ -55,12 +77,19 @@ func (b *Broker) hold(ctx context.Context, c agent.Caller, a *action.Action, req
 	if err != nil {
 		return Outcome{}, err
 	}
+	asked, err := b.asked(ctx, a, j)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if len(asked) < p.Needs() {
+		return Outcome{}, noApprovers(len(asked), p.Needs())
+	}
 	sealed, err := b.Keys.SealBytes(ctx, payloadPlace(a, "request"), req.Encode())
 	if err != nil {
 		return Outcome{}, fmt.Errorf("seal request of %s: %w", a.ID, err)
 	}
 	err = b.Store.Hold(ctx, Hold{
-		Epoch: epoch, Proofs: c.Proofs, Action: a, Approval: p, Request: sealed, MaxOpen: MaxPending,
+		Epoch: epoch, Proofs: c.Proofs, Action: a, Approval: p, Request: sealed, MaxOpen: MaxPending, Asked: asked, MaxAsked: b.MaxAsked,
 		Events: []audit.Event{held, p.Opened(a, c.Actor(), now)},
 	})
 	if err != nil {
@@ -77,6 +106,9 @@ func (b *Broker) ticket(a *action.Action, j *judgement, level approval.Level, no
 	}
 	p := approval.New(a, level, ttl, now)
 	p.PolicyVersion, p.SpecHash = j.decision.PolicyVersion, j.specHash
+	if j.decision.Quorum > 1 {
+		p.Quorum = j.decision.Quorum
+	}
 	for _, r := range j.decision.Rules {
 		p.Rules = append(p.Rules, r.String())
 	}
@@ -194,6 +226,11 @@ type Shown struct {
 	Held
 	Request   *action.Request // nil when its content is gone, or not for p's eyes
 	MayAnswer bool
+	// Voted says that this person said yes already, and can only say no now.
+	Voted bool
+	// Relievable says that a yes may let more of the kind through.
+	Relievable bool
+	WhyNot     error // why this person may not answer, whatever its state; or nil
 }
 
 // Show returns an approval with the exact request, for people who may see it:
@@ -204,13 +241,17 @@ func (b *Broker) Show(ctx context.Context, p user.Principal, ap id.Approval, now
 	if err != nil {
 		return Shown{}, err
 	}
-	answers := b.mayAnswer(ctx, p, h, now) == nil
+	j, unfit := b.mayAnswer(ctx, p, h, now)
+	answers := unfit == nil
 	owner := p.User != "" && p.User == h.Action.User
 	looks := p.Operator || p.Role.Manages() || p.Role == user.Auditor
 	if !answers && !owner && !looks {
 		return Shown{}, ErrUnknown
 	}
 	s := Shown{Held: h, MayAnswer: answers && h.Approval.Status == approval.Open && now.Before(h.Approval.ExpiresAt)}
+	s.Voted = s.MayAnswer && h.Approval.VotedBy(p.User)
+	s.Relievable = s.MayAnswer && !s.Voted && b.relievable(h, j)
+	s.WhyNot = unfit
 	if answers || owner || p.Operator {
 		s.Request, err = b.Request(ctx, h.Action)
 		if fault.From(err).Reason == ErrNoPayload.Reason {

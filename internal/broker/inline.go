@@ -14,6 +14,7 @@ import (
 
 	"github.com/valetkey/valetkey/internal/action"
 	"github.com/valetkey/valetkey/internal/agent"
+	"github.com/valetkey/valetkey/internal/approval"
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/egress"
 	"github.com/valetkey/valetkey/internal/fault"
@@ -30,7 +31,7 @@ type Answer struct {
 
 // inline performs a permitted action at once. Its intent is durable before the
 // first byte leaves; its outcome is recorded when the answer is closed.
-func (b *Broker) inline(ctx context.Context, c agent.Caller, a *action.Action, req *action.Request, con *vault.Connection, p *vault.Provider, j *judgement, epoch int64, now time.Time) (Outcome, error) {
+func (b *Broker) inline(ctx context.Context, c agent.Caller, a *action.Action, req *action.Request, con *vault.Connection, p *vault.Provider, j *judgement, r *approval.Relief, epoch int64, now time.Time) (Outcome, error) {
 	cred, err := b.Vault.UseOf(ctx, con, now)
 	if err != nil {
 		return Outcome{}, err
@@ -40,6 +41,12 @@ func (b *Broker) inline(ctx context.Context, c agent.Caller, a *action.Action, r
 		return Outcome{}, err
 	}
 	intent.Data["policy"], intent.Data["source"] = j.decision.PolicyVersion, c.Source.String()
+	begin := Begin{Org: b.Org, Epoch: epoch, Proofs: c.Proofs, Events: []audit.Event{intent}, Intent: a.ID}
+	why := j.facts
+	if r != nil {
+		intent.Data["relief"], intent.Data["relieved_by"] = string(r.ID), string(r.By)
+		begin.Relief, why = r.ID, append(slices.Clone(why), relievedWhy(r))
+	}
 	proofs := c.Proofs
 	if a.Key != "" && !j.match.Read {
 		// An inline action is not kept, so a repeat has nothing to attach to. Its
@@ -50,7 +57,8 @@ func (b *Broker) inline(ctx context.Context, c agent.Caller, a *action.Action, r
 	// The caller may go away; what has begun is still recorded. A freeze
 	// cancels the call all the same, from before its intent is durable.
 	run, done := b.running.add(ctx, a)
-	err = b.Store.Begin(ctx, Begin{Org: b.Org, Epoch: epoch, Proofs: proofs, Events: []audit.Event{intent}, Intent: a.ID})
+	begin.Proofs = proofs
+	err = b.Store.Begin(ctx, begin)
 	if err != nil {
 		done()
 		if errors.Is(err, agent.ErrReplayed) && len(proofs) > len(c.Proofs) && len(c.Proofs) == 0 {
@@ -77,7 +85,7 @@ func (b *Broker) inline(ctx context.Context, c agent.Caller, a *action.Action, r
 		if errors.Is(err, vault.ErrNeedsReauth) {
 			return Outcome{}, err
 		}
-		return Outcome{Action: a, Explain: j.facts}, nil
+		return Outcome{Action: a, Explain: why}, nil
 	}
 	b.learned(ctx, a.Connection, cred, res.Status)
 	body := &inlineBody{res: res, lack: j.lack, end: func(out action.Outcome) {
@@ -86,7 +94,7 @@ func (b *Broker) inline(ctx context.Context, c agent.Caller, a *action.Action, r
 			b.Logger.ErrorContext(ctx, "recording an outcome", slog.String("action", string(a.ID)), slog.Any("error", err))
 		}
 	}}
-	return Outcome{Action: a, Answer: &Answer{Status: res.Status, Header: res.Header, Body: body}, Explain: j.facts}, nil
+	return Outcome{Action: a, Answer: &Answer{Status: res.Status, Header: res.Header, Body: body}, Explain: why}, nil
 }
 
 // ended records how an inline action ended.

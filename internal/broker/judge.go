@@ -312,9 +312,6 @@ func (j *judgement) assess(m *provider.Match, amount *provider.Amount) {
 // refusal is the error of a judgement that denies.
 func (j *judgement) refusal() error {
 	if j.decision.Verdict == policy.Permit || j.decision.Verdict == policy.Ask || j.decision.Verdict == policy.StepUp {
-		if j.decision.Quorum > 1 {
-			return ErrQuorum
-		}
 		return j.lack.refusal()
 	}
 	return fault.New(fault.Forbidden, j.decision.Code, strings.Join(j.decision.Explain(), " "))

@@ -23,6 +23,7 @@ type Policies struct {
 	mu    sync.Mutex
 	epoch int64
 	set   *policy.Set
+	saved map[id.Policy]string // who saved a text last, as an actor
 }
 
 // Set returns the rules in force. Rules that cannot be read are an error: then
@@ -42,14 +43,16 @@ func (p *Policies) Set(ctx context.Context) (*policy.Set, error) {
 		return nil, err
 	}
 	sources := make([]policy.Source, len(docs))
+	saved := map[id.Policy]string{}
 	for i, d := range docs {
+		saved[d.ID] = d.UpdatedBy
 		sources[i] = policy.Source{ID: d.ID, Name: d.Name, Owner: d.Owner, Text: d.Text}
 	}
 	set, err := policy.Compile(sources)
 	if err != nil {
 		return nil, fmt.Errorf("compile policies: %w", err)
 	}
-	p.epoch, p.set = epoch, set
+	p.epoch, p.set, p.saved = epoch, set, saved
 	return set, nil
 }
 
@@ -113,4 +116,14 @@ func (p *Policies) Save(ctx context.Context, who user.Principal, d policy.Docume
 	d.Org, d.UpdatedBy, d.UpdatedAt = p.Org, who.Actor(), now
 	e := who.Event("policy.saved", string(d.ID), d.Owner, now, map[string]string{"name": d.Name, "version": set.Version()})
 	return p.Store.PutPolicy(ctx, &d, []audit.Event{e})
+}
+
+// SavedBy names who saved a text last, as the log does; "" for one that ships.
+func (p *Policies) SavedBy(ctx context.Context, ref id.Policy) (string, error) {
+	if _, err := p.Set(ctx); err != nil {
+		return "", err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.saved[ref], nil
 }

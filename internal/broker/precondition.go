@@ -27,12 +27,17 @@ const (
 	targetUnread = "unread" // it could not be read, and the operation does not insist
 )
 
-// unmoved looks again at what the approver was shown, and says how it stands;
-// moved means that it is something else. Where the description of the provider
+// unmoved looks again at what the approvers were shown, and says how it stands;
+// moved means that it is something else, for at least one of them. Where the description of the provider
 // no longer says how to look, it counts as moved: nobody knows.
 func (b *Broker) unmoved(ctx context.Context, h Held, req *action.Request, p *vault.Provider, epoch int64, now time.Time) (how string, moved bool, err error) {
-	if h.Approval.Precondition == "" {
+	shown := h.Approval.Preconditions()
+	switch len(shown) {
+	case 0:
 		return "", false, nil
+	case 1:
+	default:
+		return "", true, nil // it moved between their answers, and is not what both saw
 	}
 	con, err := b.Conns.Connection(ctx, b.Org, h.Action.Connection)
 	if err != nil {
@@ -50,7 +55,7 @@ func (b *Broker) unmoved(ctx context.Context, h Held, req *action.Request, p *va
 		return "", false, err
 	}
 	switch got := plan.Show(found).Precondition; {
-	case got == h.Approval.Precondition:
+	case got == shown[0]:
 		return targetHeld, false, nil
 	case got != "":
 		return "", true, nil

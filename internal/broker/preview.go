@@ -78,7 +78,10 @@ func (b *Broker) sight(ctx context.Context, p user.Principal, h Held, now time.T
 		return nil, nil, ErrNoSight // it is another account, or another person's
 	}
 	if p.User != con.User {
-		if con.Previews != vault.ApproversLook || b.mayAnswer(ctx, p, h, now) != nil {
+		if con.Previews != vault.ApproversLook {
+			return nil, nil, ErrNoSight
+		}
+		if _, err := b.mayAnswer(ctx, p, h, now); err != nil {
 			return nil, nil, ErrNoSight
 		}
 	}

@@ -20,9 +20,9 @@ import (
 
 // Proofs is the log as receipts need it.
 type Proofs interface {
-	// Latest returns the newest event with this verb and object, as it was
-	// hashed, or nil.
-	Latest(ctx context.Context, org id.Org, verb, object string) ([]byte, error)
+	// Latest returns the newest event with this verb and object, by this actor
+	// ("" for any), as it was hashed, or nil.
+	Latest(ctx context.Context, org id.Org, verb, object, actor string) ([]byte, error)
 	ReadHashes(ctx context.Context, indexes []int64) ([]tlog.Hash, error)
 }
 
@@ -57,11 +57,11 @@ func (r *Receipts) Issue(ctx context.Context, p user.Principal, ref string, now 
 	}
 	out := &approval.Receipt{
 		Format: approval.ReceiptFormat, Issuer: r.Issuer, LogKey: r.Anchors.Signer.VerifierKey(), IssuedAt: now.UTC().Truncate(time.Second),
-		Action: r.action(ctx, a, shown.Request), Question: question(q), Decisions: []approval.ReceiptDecision{r.decision(ctx, q)},
+		Action: r.action(ctx, a, shown.Request), Question: question(q), Decisions: r.decisions(ctx, q),
 	}
 	var leaves [][]byte
 	for _, want := range out.Wanted() {
-		leaf, err := r.Proofs.Latest(ctx, a.Org, want[0], want[1])
+		leaf, err := r.Proofs.Latest(ctx, a.Org, want.Verb, want.Object, want.Actor)
 		if err != nil {
 			return nil, err
 		}
@@ -122,25 +122,37 @@ func (r *Receipts) action(ctx context.Context, a *action.Action, req *action.Req
 
 func question(p *approval.Approval) approval.ReceiptQuestion {
 	return approval.ReceiptQuestion{
-		ID: p.ID, Level: p.Level, PolicyVersion: p.PolicyVersion, SpecHash: p.SpecHash, Nonce: base64.StdEncoding.EncodeToString(p.Nonce),
+		ID: p.ID, Level: p.Level, Quorum: p.Quorum, PolicyVersion: p.PolicyVersion, SpecHash: p.SpecHash, Nonce: base64.StdEncoding.EncodeToString(p.Nonce),
 		OpenedAt: p.CreatedAt.UTC(), ExpiresAt: p.ExpiresAt.UTC(), Rules: p.Rules, Why: p.Why,
 	}
 }
 
-func (r *Receipts) decision(ctx context.Context, p *approval.Approval) approval.ReceiptDecision {
-	answer, level := approval.Yes, approval.Approve
-	if p.Status == approval.Denied {
-		answer = approval.No
+// decisions lists the answers: each yes of several is one of its own.
+func (r *Receipts) decisions(ctx context.Context, p *approval.Approval) []approval.ReceiptDecision {
+	var out []approval.ReceiptDecision
+	for _, v := range p.Yes() {
+		out = append(out, r.decision(ctx, p, approval.Yes, v))
 	}
-	if len(p.Evidence) > 0 {
+	if p.Status == approval.Denied {
+		out = append(out, r.decision(ctx, p, approval.No, approval.Vote{User: p.DecidedBy, At: p.DecidedAt, Channel: p.Channel, Evidence: p.Evidence, Precondition: p.Precondition}))
+	}
+	return out
+}
+
+func (r *Receipts) decision(ctx context.Context, p *approval.Approval, answer approval.Answer, v approval.Vote) approval.ReceiptDecision {
+	digest := p.DigestOf(answer, v.Precondition)
+	level := approval.Approve
+	if len(v.Evidence) > 0 {
 		level = approval.StepUp
 	}
-	digest := p.Digest(answer)
 	d := approval.ReceiptDecision{
-		Answer: answer, Digest: hex.EncodeToString(digest[:]), By: p.DecidedBy, At: p.DecidedAt.UTC(), Channel: p.Channel, Level: level, Reason: p.Reason,
-		Precondition: p.Precondition, Evidence: json.RawMessage(p.Evidence),
+		Answer: answer, Digest: hex.EncodeToString(digest[:]), By: v.User, At: v.At.UTC(), Channel: v.Channel, Level: level,
+		Precondition: v.Precondition, Evidence: json.RawMessage(v.Evidence),
 	}
-	if u, err := r.Broker.Users.User(ctx, p.Org, p.DecidedBy); err == nil {
+	if v.User == p.DecidedBy && (p.Status == approval.Denied) == (answer == approval.No) {
+		d.Reason = p.Reason
+	}
+	if u, err := r.Broker.Users.User(ctx, p.Org, v.User); err == nil {
 		d.ByName = u.Name
 	}
 	return d

@@ -27,6 +27,9 @@ type Begin struct {
 	// Intent, if not empty, is the inline action that has begun. It is listed
 	// by [Queue.Orphans] until End records its outcome.
 	Intent id.Action
+	// Relief, if not empty, is the relief that lets Intent through: it is counted
+	// down, or Begin fails with approval.ErrReliefOver.
+	Relief id.Relief
 }
 
 // Hold is a new action that waits for humans.
@@ -37,6 +40,10 @@ type Hold struct {
 	Approval *approval.Approval
 	Request  []byte // sealed
 	MaxOpen  int    // the agent's cap of pending actions
+	// Asked are the people who may answer. Each has a cap of open questions, too:
+	// Hold fails with ErrBusy when fewer than are needed are below it.
+	Asked    []id.User
+	MaxAsked int // 0 for no cap
 	Events   []audit.Event
 }
 
@@ -48,8 +55,13 @@ type Move struct {
 	// Claims says that this move starts the execution: it fails with
 	// action.ErrState when the log has one of the action, or of its approval,
 	// already. A row can be put back to what it was; the log cannot, unnoticed.
-	Claims bool
-	// Apply changes a and p and says what happened. It is pure and may run
+	Claims    bool
+	Authority bool // it changes what is judged from here on
+	// Relief, if not nil, is stored with the change.
+	Relief *approval.Relief
+	Asked  []id.User // who may answer the approval that Apply opens
+	// Apply changes a and p and says what happened. Votes that it adds to p are
+	// stored. It is pure and may run
 	// twice. A non-nil opened is a new approval to store.
 	Apply func(a *action.Action, p *approval.Approval) (events []audit.Event, opened *approval.Approval, err error)
 }
@@ -99,12 +111,24 @@ type Queue interface {
 	// Sweep drops payloads of actions that ended before the given time, and
 	// proofs and flows that can no longer matter at now.
 	Sweep(ctx context.Context, org id.Org, ended, now time.Time) error
+	// Cooling lists the denials of an agent's actions that hold back equal
+	// requests after the given time.
+	Cooling(ctx context.Context, org id.Org, a id.Agent, after time.Time) ([]Held, error)
 	// EmptyDays lists the UTC days that ended before the given time, of which
 	// there is a key for payloads and no payload any more.
 	EmptyDays(ctx context.Context, org id.Org, before time.Time) ([]time.Time, error)
 	// EndDay deletes the key for payloads of such a day. It does nothing, and
 	// records nothing, if the key is gone already or a payload has come.
 	EndDay(ctx context.Context, org id.Org, day time.Time, events []audit.Event) error
+}
+
+// ReliefStore keeps reliefs. They are given by [Store.Move] and used by
+// [Store.Begin].
+type ReliefStore interface {
+	// Reliefs lists the reliefs of an agent ("" for all) that end after the given
+	// time, newest first.
+	Reliefs(ctx context.Context, org id.Org, a id.Agent, after time.Time) ([]*approval.Relief, error)
+	UpdateRelief(ctx context.Context, org id.Org, r id.Relief, change func(*approval.Relief) ([]audit.Event, error)) error
 }
 
 // PolicyStore keeps policies.

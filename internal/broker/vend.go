@@ -206,6 +206,9 @@ func (b *Broker) vendHeld(ctx context.Context, c agent.Caller, con *vault.Connec
 		return nil, Outcome{}, err
 	}
 	if before == nil || !before.Attaches(now) {
+		if err := b.cooled(ctx, a, now); err != nil {
+			return nil, Outcome{}, err
+		}
 		out, err := b.hold(ctx, c, a, req, j, level, epoch, now)
 		return nil, out, err
 	}
@@ -217,7 +220,7 @@ func (b *Broker) vendHeld(ctx context.Context, c agent.Caller, con *vault.Connec
 		return nil, *out, nil
 	}
 	h := Held{Action: out.Action, Approval: out.Approval}
-	if level > h.Approval.Level {
+	if j.demandsMore(h.Approval) {
 		if err := b.reask(ctx, h, j, level, "policy_changed", epoch, now); err != nil {
 			return nil, Outcome{}, err
 		}
@@ -226,13 +229,8 @@ func (b *Broker) vendHeld(ctx context.Context, c agent.Caller, con *vault.Connec
 		}
 		return nil, *out, nil
 	}
-	if err := b.approver(ctx, h.Approval.DecidedBy, h, now); err != nil {
+	if _, err := b.stands(ctx, h, j); err != nil {
 		return nil, Outcome{}, err
-	}
-	if h.Approval.Level >= approval.StepUp {
-		if err := b.present(ctx, h.Approval.DecidedBy, h.Approval, h.Approval.Evidence); err != nil {
-			return nil, Outcome{}, err
-		}
 	}
 	cred, err := b.credential(ctx, con, now)
 	if err != nil {

@@ -53,6 +53,9 @@ func (c *approvalsList) Run(r *run) error {
 		if a.Level != api.LevelApprove {
 			level = "passkey"
 		}
+		if a.Quorum > 1 {
+			level += fmt.Sprintf(", %d of %d", len(a.Votes), a.Quorum)
+		}
 		rows = append(rows, []string{a.ID, cell(a.Agent.Name, 30), cell(a.Action.Summary, 70), string(a.Action.Risk), level, rest, a.Action.ID})
 	}
 	last := "LEFT"
@@ -144,7 +147,8 @@ func (r *run) showApproval(a api.Approval) error {
 	err := r.fields("approval", a.ID, "action", a.Action.ID, "status", state, "agent", cell(a.Agent.Name, 63),
 		"account", cell(a.Action.Account, 100)+" at "+cell(a.Action.Provider, 60), "wants to", r.bold(cell(a.Action.Summary, 500)),
 		"operation", cell(a.Action.Operation, 100), "on", resource, "amount", amount(a.Action.Amount), "risk", string(a.Action.Risk),
-		"why it asks", lines(reasons(a.Why, a.Action)), "rules", items(a.Rules, ", ", 300), "impact", impact, "scopes", items(a.Scopes, " ", 200))
+		"why it asks", lines(reasons(a.Why, a.Action)), "rules", items(a.Rules, ", ", 300), "impact", impact, "scopes", items(a.Scopes, " ", 200),
+		"votes", voted(a), "asked again", repeats(a))
 	if err != nil {
 		return err
 	}
@@ -233,6 +237,7 @@ func amount(a *api.Amount) string {
 type approvalsApprove struct {
 	approvalRef
 	Effect string `placeholder:"DIGEST" help:"Approve only if the effect is this one, as shown before. Without it the request is shown and you are asked."`
+	Relief int    `placeholder:"N" help:"Let up to N more of the kind through without asking, for two hours: the same operation on the same resource."`
 }
 
 func (c *approvalsApprove) Run(r *run) error {
@@ -264,7 +269,7 @@ func (c *approvalsApprove) Run(r *run) error {
 		}
 		effect = a.Action.Effect
 	}
-	return r.decide(to, a, api.Decision{Decision: api.AnswerApprove, Effect: effect})
+	return r.decide(to, a, api.Decision{Decision: api.AnswerApprove, Effect: effect, Relief: c.Relief})
 }
 
 // onItsPage says where a decision is made that a command line may not make:
@@ -286,9 +291,14 @@ func (r *run) confirm(question string) error {
 type approvalsDeny struct {
 	approvalRef
 	Reason string `placeholder:"TEXT" help:"Told to the agent, in your words."`
+	For    string `placeholder:"TIME" help:"Refuse equal requests for this long without asking, such as 30m or 2h; at most 24h."`
 }
 
 func (c *approvalsDeny) Run(r *run) error {
+	minutes, err := cooldown(c.For)
+	if err != nil {
+		return err
+	}
 	to, err := r.asPerson()
 	if err != nil {
 		return err
@@ -297,7 +307,7 @@ func (c *approvalsDeny) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	return r.decide(to, a, api.Decision{Decision: api.AnswerDeny, Effect: a.Action.Effect, Reason: c.Reason})
+	return r.decide(to, a, api.Decision{Decision: api.AnswerDeny, Effect: a.Action.Effect, Reason: c.Reason, CooldownMinutes: minutes})
 }
 
 func (r *run) decide(to *remote, a api.Approval, d api.Decision) error {
@@ -312,9 +322,52 @@ func (r *run) decide(to *remote, a api.Approval, d api.Decision) error {
 		return r.print(out)
 	}
 	word := "Approved"
-	if d.Decision == api.AnswerDeny {
+	switch {
+	case d.Decision == api.AnswerDeny:
 		word = "Denied"
+	case out.Status == api.ApprovalOpen:
+		word = fmt.Sprintf("You said yes, %d of %d", len(out.Votes), out.Quorum)
 	}
 	r.say("%s: %s (%s).", word, cell(out.Action.Summary, 300), out.Action.ID)
 	return nil
+}
+
+// cooldown reads --for, in whole minutes.
+func cooldown(s string) (int, error) {
+	if s == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < time.Minute || d > 24*time.Hour || d%time.Minute != 0 {
+		return 0, usage("Write it as 30m or 2h: from 1m to 24h, in whole minutes.", "%s is no time to hold something back for.", cell(s, 40))
+	}
+	return int(d / time.Minute), nil
+}
+
+// voted says who has said yes to a question that takes several.
+func voted(a api.Approval) string {
+	if a.Quorum < 2 {
+		return ""
+	}
+	said := make([]string, len(a.Votes))
+	for i, v := range a.Votes {
+		if said[i] = cell(v.ByName, 63); said[i] == "" {
+			said[i] = v.By
+		}
+	}
+	out := fmt.Sprintf("%d of %d", len(said), a.Quorum)
+	if len(said) > 0 {
+		out += ": " + strings.Join(said, ", ") + " said yes"
+	}
+	return out
+}
+
+func repeats(a api.Approval) string {
+	switch a.Repeats {
+	case 0:
+		return ""
+	case 1:
+		return "once"
+	}
+	return fmt.Sprintf("%d times", a.Repeats)
 }

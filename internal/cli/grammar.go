@@ -34,12 +34,14 @@ type grammar struct {
 	Receipt receiptCommand `cmd:"" aliases:"receipts" group:"you" help:"Proof of what was decided and done, which anybody can verify offline."`
 
 	User       userCommand       `cmd:"" aliases:"users" group:"manage" help:"People, and the links by which they enrol."`
+	Group      groupCommand      `cmd:"" aliases:"groups" group:"manage" help:"People whom rules name together."`
 	Agent      agentCommand      `cmd:"" aliases:"agents" group:"manage" help:"Agents and their keys."`
 	Provider   providerCommand   `cmd:"" aliases:"providers" group:"manage" help:"Services, and your OAuth client at each of them."`
 	Connection connectionCommand `cmd:"" aliases:"connections" group:"manage" help:"Accounts, and what can be done with them."`
 	Operation  operationCommand  `cmd:"" aliases:"operations" group:"manage" help:"What can be done at the services, and how it is called."`
 	Grant      grantCommand      `cmd:"" aliases:"grants" group:"manage" help:"Which agent may use which account for what."`
 	Policy     policyCommand     `cmd:"" aliases:"policies" group:"manage" help:"The rules that permit, ask and refuse."`
+	Relief     reliefCommand     `cmd:"" aliases:"reliefs" group:"manage" help:"What was let through beforehand, for a while."`
 	Freeze     freezeCommand     `cmd:"" group:"manage" help:"Stop an agent, a connection, a person, or everything. At once."`
 	Unfreeze   unfreezeCommand   `cmd:"" group:"manage" help:"Lift a freeze."`
 	Audit      auditCommand      `cmd:"" group:"manage" help:"The log: read it, verify it, prove an event, export it."`

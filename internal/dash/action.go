@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -66,7 +67,16 @@ func (s *Server) actionView(ctx context.Context, c *call) (ActionPage, error) {
 		Chrome: chrome, ID: string(a.ID), State: string(a.State), Summary: chrome.Title, Operation: a.Operation,
 		Agent: n.agent(a.Agent), Account: n.connection(a.Connection), Risk: Risk{Level: a.Risk, Reasons: facts(a, p)}, Scopes: p.Scopes,
 		Amount: amount(a.Amount), Digest: a.Effect.String(), InLog: a.Commitment(), Question: question(p), Source: a.Source, AgentText: a.Note, ProposedAt: a.CreatedAt, ExpiresAt: p.ExpiresAt,
-		StepUp: p.Level == approval.StepUp, CanDecide: shown.MayAnswer,
+		StepUp: p.Level == approval.StepUp, CanDecide: shown.MayAnswer, Voted: shown.Voted, Repeats: p.Repeats,
+	}
+	if p.Quorum > 1 {
+		v.Quorum = p.Quorum
+		for _, vote := range p.Votes {
+			v.Voters = append(v.Voters, n.person(vote.User))
+		}
+	}
+	if shown.Relievable {
+		v.Relief = a.Operation + " on " + a.Resource
 	}
 	if strings.HasSuffix(a.Operation, ".raw.read") || strings.HasSuffix(a.Operation, ".raw.write") {
 		v.Operation = ""
@@ -123,6 +133,10 @@ func (s *Server) whyNot(c *call, n *names, shown broker.Shown) string {
 		return "The time to answer is over; the agent has to ask again."
 	case c.who.Role == user.Auditor:
 		return "Auditors look; they do not decide."
+	case shown.WhyNot != nil && fault.From(shown.WhyNot).Reason == "four_eyes":
+		return fault.From(shown.WhyNot).Detail
+	case namesApprovers(shown.Approval):
+		return "It is for the people to decide whom the rules name, and you are not among them."
 	}
 	a := n.connection(shown.Action.Connection)
 	return fmt.Sprintf("It is for %s to decide, who owns %s on %s, or for whom the rules name.", n.person(shown.Action.User), a.Account, a.Provider)
@@ -140,6 +154,7 @@ func timeline(n *names, a *action.Action, p *approval.Approval, events []audit.E
 		case "action.reasked":
 			add("asked", "done", "again: "+plainWhy(e.Data["why"]), e.At)
 		case "action.approved":
+			voted(n, p, &out)
 			note := "by " + n.actor(e.Actor)
 			if p.Level == approval.StepUp && len(p.Evidence) > 0 {
 				note += ", with passkey"
@@ -149,6 +164,7 @@ func timeline(n *names, a *action.Action, p *approval.Approval, events []audit.E
 			}
 			add("approved", "done", note, e.At)
 		case "action.denied":
+			voted(n, p, &out)
 			add("denied", "failed", "by "+n.actor(e.Actor), e.At)
 		case "action.executing":
 			add("executing", "done", "these bytes, once", e.At)
@@ -164,6 +180,9 @@ func timeline(n *names, a *action.Action, p *approval.Approval, events []audit.E
 			add(strings.TrimPrefix(e.Verb, "action."), "failed", plainWhy(e.Data["why"]), e.At)
 		}
 	}
+	if a.State == action.Pending {
+		voted(n, p, &out)
+	}
 	if len(out) == 0 {
 		return out
 	}
@@ -176,6 +195,19 @@ func timeline(n *names, a *action.Action, p *approval.Approval, events []audit.E
 		add("executing", "current", "in a moment", time.Time{})
 	}
 	return out
+}
+
+// voted adds who of several said yes before it was decided.
+func voted(n *names, p *approval.Approval, to *[]Step) {
+	if p.Quorum < 2 {
+		return
+	}
+	for i, v := range p.Votes {
+		if p.Status != approval.Open && p.Status != approval.Denied && v.User == p.DecidedBy {
+			continue // the last one: it is the approval
+		}
+		*to = append(*to, Step{"voted", "done", fmt.Sprintf("by %s, %d of %d", n.person(v.User), i+1, p.Quorum), v.At})
+	}
 }
 
 func asked(p *approval.Approval) string {
@@ -236,6 +268,9 @@ func outcome(n *names, a *action.Action, p *approval.Approval, events []audit.Ev
 		v.Text = n.person(p.DecidedBy) + " said no. Nothing was sent."
 		if p.Reason != "" {
 			v.Text = n.person(p.DecidedBy) + " said no: " + p.Reason
+		}
+		if !p.CoolUntil.IsZero() {
+			v.Text += " Equal requests are refused until " + p.CoolUntil.UTC().Format("15:04 UTC on 2 January") + "."
 		}
 	default:
 		v.Text = "Nothing was sent: " + plainWhy(a.Why) + "."
@@ -345,6 +380,8 @@ type decision struct {
 	Question  string          `json:"question"`
 	Shown     string          `json:"shown"`
 	Reason    string          `json:"reason"`
+	Cooldown  string          `json:"cooldown"` // "", "30m", "2h", "24h": with a no
+	Relief    string          `json:"relief"`   // "", or how many more: with a yes
 	Assertion json.RawMessage `json:"assertion"`
 	Signed    string          `json:"signed"` // "in": by a fresh login at the identity provider
 }
@@ -366,6 +403,16 @@ func (s *Server) decide(ctx context.Context, c *call, req decision) (reply, erro
 		}
 	}
 	v := broker.Verdict{Answer: approval.Answer(req.Decision), Seen: seen, Reason: strings.TrimSpace(req.Reason), Channel: "web", Level: approval.Approve, Shown: req.Shown}
+	// The form has both choices, and sends both with either button.
+	switch v.Answer {
+	case approval.Yes:
+		v.Relief, err = number(req.Relief)
+	case approval.No:
+		v.Cooldown, err = period(req.Cooldown)
+	}
+	if err != nil {
+		return reply{}, errJSON.Because(err)
+	}
 	if signed := req.Signed == "in"; v.Answer == approval.Yes && (signed || len(req.Assertion) > 0) {
 		if shown.Approval.Precondition, err = s.Broker.Shown(ctx, c.who, shown.Held, req.Shown); err != nil {
 			return reply{}, err
@@ -381,6 +428,20 @@ func (s *Server) decide(ctx context.Context, c *call, req decision) (reply, erro
 		return reply{}, err
 	}
 	return reply{to: "/actions/" + string(shown.Action.ID)}, nil
+}
+
+func number(s string) (int, error) {
+	if s == "" {
+		return 0, nil
+	}
+	return strconv.Atoi(s)
+}
+
+func period(s string) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	return time.ParseDuration(s)
 }
 
 // presence checks that the passkey signed a yes to this very approval: the

@@ -92,6 +92,9 @@ func (s *Server) agent(ctx context.Context, c *call) (reply, error) {
 		v.Grants = append(v.Grants, grantView(n, g, c.now))
 	}
 	slices.SortStableFunc(v.Grants, func(a, b Grant) int { return strings.Compare(a.State, b.State) }) // "active" is first
+	if v.Reliefs, err = s.reliefs(ctx, c, n, a.ID); err != nil {
+		return reply{}, err
+	}
 	if err := s.grantable(ctx, c, n, &v); err != nil {
 		return reply{}, err
 	}

@@ -121,7 +121,7 @@ func TestInBrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait(t, ctx, `document.querySelector(".decision .form-error").textContent === "It was decided <b>already</b>."`)
-	want := `csrf-token application/json act_5r9t2y7u {"decision":"approve","digest":"` + digest + `","question":"` + question + `","reason":""}`
+	want := `csrf-token application/json act_5r9t2y7u {"cooldown":"","decision":"approve","digest":"` + digest + `","question":"` + question + `","reason":""}`
 	if got := <-posts; got != want {
 		t.Errorf("sent %s\nwant %s", got, want)
 	}

@@ -159,6 +159,10 @@ func (s *Server) waiting(ctx context.Context, c *call) (mine, others []broker.He
 			continue // the claim loop has not come by yet
 		}
 		switch {
+		case h.Approval.VotedBy(c.who.User):
+			if len(others) < maxOthers {
+				others = append(others, h) // it waits for somebody else now
+			}
 		case h.Action.User == c.who.User && c.who.Role != user.Auditor:
 			mine = append(mine, h)
 		case !namesApprovers(h.Approval):

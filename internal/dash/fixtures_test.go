@@ -177,6 +177,7 @@ func agentPage() dash.AgentPage {
 			{ID: "grt_1", Account: octocat, Operations: []string{"github.issues.list", "github.issues.get", "github.issues.create_comment"}, Resources: []string{"octo/api", "octo/parser"}, Mode: "broker", State: "active", ExpiresAt: in(18 * 24 * time.Hour)},
 			{ID: "grt_2", Account: sandbox, Mode: "vend", State: "active"},
 		},
+		Reliefs:     []dash.Relief{{ID: "rlf_1", Account: octocat, Operation: "github.issues.create_comment", Resource: "repository:octo/api", By: "Ada Lovelace", Most: 10, Used: 4, ExpiresAt: in(83 * time.Minute)}},
 		Connections: []dash.Connection{{ID: "con_01", Account: octocat, Spec: "github.raw.read"}, {ID: "con_02", Account: sandbox, Spec: "github.raw.read"}},
 		Operations: []dash.OperationGroup{{Spec: "github.raw.read", Areas: []dash.Area{
 			{Title: "Issues", Pattern: "github.issues.*", Operations: []dash.Operation{
@@ -241,6 +242,29 @@ func halted() dash.ActionPage {
 	a.Halted = "The agent release-notes is frozen."
 	a.Stopped = []dash.Freeze{{ID: "frz_1", What: "The agent release-notes", By: "Ada Lovelace", Reason: "odd comments", At: ago(time.Minute)}}
 	a.AskedAgainAt = ago(3 * time.Minute)
+	return a
+}
+
+// several is one of which somebody has approved half.
+func several() dash.ActionPage {
+	a := comment()
+	a.Quorum, a.Voters, a.Repeats = 2, []string{"Mira <b>Lovelace</b>"}, 3
+	a.Timeline[1].Status = "done"
+	a.Timeline = append(a.Timeline[:2:2], dash.Step{Name: "voted", Status: "current", At: ago(time.Minute), Note: "by Mira, 1 of 2"})
+	return a
+}
+
+// half is the same for who has said yes.
+func half() dash.ActionPage {
+	a := several()
+	a.Voted = true
+	return a
+}
+
+// relievable is one after which more may pass.
+func relievable() dash.ActionPage {
+	a := comment()
+	a.Relief = "github.issues.create_comment on repository:octo/api"
 	return a
 }
 
@@ -309,6 +333,9 @@ func fixtures() []fixture {
 		{"action-preview-gaps", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, previewedGaps()) }},
 		{"action-critical", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, criticalDelete()) }},
 		{"action-halted", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, halted()) }},
+		{"action-several", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, several()) }},
+		{"action-half", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, half()) }},
+		{"action-relief", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, relievable()) }},
 		{"action-executing", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, onItsWay()) }},
 		{"action-done", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, succeeded()) }},
 		{"action-unknown", func(r *dash.Renderer, w io.Writer) error { return r.Action(w, unknownOutcome()) }},

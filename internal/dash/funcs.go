@@ -188,7 +188,7 @@ func verb(method string) string {
 // stepName says the stations of an action's life.
 func stepName(name string) string {
 	return first(map[string]string{
-		"proposed": "Proposed", "asked": "Asked", "approved": "Approved", "executing": "Sent", "succeeded": "Answered", "failed": "Refused upstream",
+		"proposed": "Proposed", "asked": "Asked", "voted": "Said yes", "approved": "Approved", "executing": "Sent", "succeeded": "Answered", "failed": "Refused upstream",
 		"unknown": "Outcome unknown", "denied": "Denied", "expired": "Expired", "cancelled": "Cancelled", "revoked": "Stopped",
 	}[name], display.VisibleText(name))
 }

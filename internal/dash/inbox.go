@@ -76,7 +76,7 @@ func (s *Server) card(ctx context.Context, c *call, n *names, h broker.Held) (Ca
 	a, p := h.Action, h.Approval
 	v := Card{
 		ID: string(a.ID), Summary: sentence(a.Summary), Agent: n.agent(a.Agent), Account: n.connection(a.Connection), Amount: amount(a.Amount),
-		Risk: Risk{Level: a.Risk, Reasons: facts(a, p)}, StepUp: p.Level == approval.StepUp, ProposedAt: a.CreatedAt, ExpiresAt: p.ExpiresAt,
+		Risk: Risk{Level: a.Risk, Reasons: facts(a, p)}, StepUp: p.Level == approval.StepUp, ProposedAt: a.CreatedAt, ExpiresAt: p.ExpiresAt, Repeats: p.Repeats,
 	}
 	v.Halted = s.stops(n, a)
 	shown, err := s.Broker.Show(ctx, c.who, p.ID, c.now)

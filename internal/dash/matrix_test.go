@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/valetkey/valetkey/internal/approval"
+	"github.com/valetkey/valetkey/internal/broker"
 	"github.com/valetkey/valetkey/internal/freeze"
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/user"
@@ -102,6 +104,7 @@ var matrix = map[string]row{
 	"POST /agents/{id}/keys/{key}/retire": {"/agents/$agent/keys/$key/retire", `{}`, [6]int{401, 404, 200, 404, 200, 200}},
 	"POST /agents/{id}/grants":            {"/agents/$agent/grants", `{"connection":"$con","operations":["*"],"resources":"","everything":"yes","expires":"24h","mode":"broker"}`, [6]int{401, 404, 200, 403, 403, 403}},
 	"POST /grants/{id}/revoke":            {"/grants/$grant/revoke", `{}`, [6]int{401, 404, 200, 403, 200, 200}},
+	"POST /reliefs/{id}/revoke":           {"/reliefs/$relief/revoke", `{}`, [6]int{401, 404, 200, 403, 200, 200}},
 	"POST /freeze":                        {"/freeze", `{"reason":"matrix"}`, [6]int{401, 403, 403, 403, 200, 200}},
 	"POST /unfreeze":                      {"/unfreeze", `{"id":"$freeze"}`, [6]int{401, 403, 403, 403, 403, 200}},
 	"GET /activity":                       {"/activity", "", [6]int{303, 200, 200, 200, 200, 200}},
@@ -201,6 +204,17 @@ func (s *site) prepare(mine *visitor, pattern string, r row, n int) (path, body 
 		p := s.propose(user.Principal{Org: th.agent.Org, Operator: true}, "PUT", "/v1/admin/providers/github", `{"client_id":"x"}`)
 		// Before "$p…", which begins alike.
 		names = append([]string{"$proposal", string(p.ID), "$pdigest", hex.EncodeToString(p.Digest[:])}, names...)
+	}
+	if strings.Contains(r.path, "$relief") {
+		v := broker.Verdict{Answer: approval.Yes, Seen: th.held.Action.Effect, Channel: "web", Level: approval.Approve, Relief: 3}
+		if _, err := s.App.Broker.Decide(s.t.Context(), mine.who, th.held.Approval.ID, v, time.Now()); err != nil {
+			s.t.Fatal(err)
+		}
+		all, err := s.App.Broker.ListReliefs(s.t.Context(), mine.who, th.agent.ID, time.Now())
+		if err != nil || len(all) != 1 {
+			s.t.Fatalf("%v, %v", all, err)
+		}
+		names = append(names, "$relief", string(all[0].ID))
 	}
 	if strings.Contains(r.path, "$key") {
 		keys, err := s.App.DB.Agents().Keys().OfAgent(s.t.Context(), th.agent.Org, th.agent.ID)

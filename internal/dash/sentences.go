@@ -33,6 +33,7 @@ var tellings = map[string]telling{
 
 	"approval.opened":    {"A person is asked {level}", "ask"},
 	"approval.granted":   {"{who} answered yes, {seconds} s after the question", "good"},
+	"approval.voted":     {"{who} answered yes, {votes} of {quorum} who have to, {seconds} s after the question", ""},
 	"approval.denied":    {"{who} answered no, {seconds} s after the question", "bad"},
 	"approval.spent":     {"The yes was used up: it counts once", ""},
 	"approval.expired":   {"The question, or the yes to it, ran out of time", ""},
@@ -72,6 +73,10 @@ var tellings = map[string]telling{
 	"user.suspended":      {"{who} suspended {it}", "bad"},
 	"user.resumed":        {"{who} let {it} back in", "good"},
 
+	"group.created":        {"{who} made the group {name} of people", ""},
+	"group.member_added":   {"{who} put somebody into the group {name}", ""},
+	"group.member_removed": {"{who} took somebody out of the group {name}", ""},
+
 	"passkey.enrolled":        {"{who} added a passkey", ""},
 	"passkey.removed":         {"{who} removed a passkey", ""},
 	"passkey.refused":         {"{who} could not remove a passkey ({reason})", "bad"},
@@ -110,6 +115,9 @@ var tellings = map[string]telling{
 
 	"grant.created":   {"{who} lets {agent} use {account}", "good"},
 	"grant.revoked":   {"{who} no longer lets {agent} use {account}", "bad"},
+	"relief.given":    {"{who} lets {agent} do {operation} on {resource} {most} more times without asking", ""},
+	"relief.used":     {"Let through without asking, {used} of {most} times: a relief of {agent}", ""},
+	"relief.revoked":  {"{who} ended a relief of {agent}, used {used} times", ""},
 	"provider.set":    {"{who} configured the provider {it}", ""},
 	"policy.saved":    {"{who} saved the policy {name}", ""},
 	"freeze.thrown":   {"{who} froze {frozen}", "bad"},

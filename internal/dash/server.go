@@ -170,6 +170,7 @@ func (s *Server) routes() []route {
 		{"POST /agents/{id}/keys/{key}/retire", post(s, person, s.retireKey)},
 		{"POST /agents/{id}/grants", post(s, person, s.addGrant)},
 		{"POST /grants/{id}/revoke", post(s, person, s.revokeGrant)},
+		{"POST /reliefs/{id}/revoke", post(s, person, s.revokeRelief)},
 		{"POST /freeze", post(s, person, s.freeze)},
 		{"POST /unfreeze", post(s, person, s.unfreeze)},
 

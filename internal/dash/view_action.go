@@ -1,6 +1,9 @@
 package dash
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // ActionPage is the one page that matters most: what exactly would be sent,
 // who asks, as whom, what it means, and the two buttons.
@@ -48,9 +51,15 @@ type ActionPage struct {
 	// that there is no other way.
 	SignInAt            string
 	SignedIn, NoPasskey bool
-	StepUp              bool   // approving needs a passkey
-	CanDecide           bool   // this person may decide, and it is still open
-	WhyNot              string // why this person may not, in one sentence
+	StepUp              bool     // approving needs a passkey
+	Quorum              int      // how many have to say yes; 0 where one is enough
+	Voters              []string // who of several has
+	Voted               bool     // this person is among them, and can only say no now
+	// Relief says of what more may be let through with a yes, in words; "" where
+	// nothing may be.
+	Relief    string
+	CanDecide bool   // this person may decide, and it is still open
+	WhyNot    string // why this person may not, in one sentence
 
 	Receipt  bool // there is something to prove
 	Timeline []Step
@@ -66,6 +75,9 @@ func (a ActionPage) Have() string {
 	have := a.State + "-" + a.Question
 	if a.Halted != "" {
 		have += "-stopped"
+	}
+	if len(a.Voters) > 0 {
+		have += fmt.Sprintf("-%d", len(a.Voters))
 	}
 	if !a.CanDecide {
 		have += "-looking"

@@ -43,6 +43,7 @@ type AgentPage struct {
 	LastSeenAt  time.Time
 	Keys        []Key
 	Grants      []Grant
+	Reliefs     []Relief
 	Connections []Connection // that can be granted
 	Operations  []OperationGroup
 	Form        GrantForm
@@ -67,6 +68,18 @@ type Grant struct {
 	Mode       string // "broker", "vend"
 	State      string // "active", "revoked", "expired"
 	ExpiresAt  time.Time
+}
+
+// Relief is what somebody let pass beforehand.
+type Relief struct {
+	ID        string
+	Account   AccountRef
+	Operation string
+	Resource  string
+	By        string
+	Most      int
+	Used      int
+	ExpiresAt time.Time
 }
 
 // OperationGroup is the operations of one catalogue, by area.

@@ -48,7 +48,7 @@ func (s *Server) listApprovals(ctx context.Context, p user.Principal, c *call, _
 		if err != nil {
 			return page, err
 		}
-		view, err := s.approvalView(ctx, shown.Held, nil, mayNot(p, shown, c.now), c.now)
+		view, err := s.shownView(ctx, shown, false, mayNot(p, shown, c.now), c.now)
 		if err != nil {
 			return page, err
 		}
@@ -74,6 +74,9 @@ func mayNot(p user.Principal, shown broker.Shown, now time.Time) error {
 	case ap.Status != approval.Open:
 		return approval.ErrNotOpen
 	}
+	if shown.WhyNot != nil {
+		return shown.WhyNot
+	}
 	return broker.ErrNotApprover
 }
 
@@ -96,7 +99,7 @@ func (s *Server) getApproval(ctx context.Context, p user.Principal, c *call, _ n
 	if err != nil {
 		return api.Approval{}, err
 	}
-	return s.approvalView(ctx, shown.Held, shown.Request, mayNot(p, shown, c.now), c.now)
+	return s.shownView(ctx, shown, true, mayNot(p, shown, c.now), c.now)
 }
 
 // decide is POST /v1/approvals/{id}/decision. Its answers carry the assurance
@@ -111,7 +114,11 @@ func (s *Server) decide(ctx context.Context, p user.Principal, c *call, in api.D
 	if err != nil {
 		return api.Approval{}, invalid("bad_effect", "Send the effect digest of what you saw: 64 hexadecimal characters.")
 	}
-	v := broker.Verdict{Answer: approval.Answer(in.Decision), Seen: seen, Reason: in.Reason, Channel: "web", Level: approval.Approve}
+	v := broker.Verdict{Answer: approval.Answer(in.Decision), Seen: seen, Reason: in.Reason, Channel: "web", Level: approval.Approve, Relief: in.Relief}
+	if in.CooldownMinutes < 0 || in.CooldownMinutes > int(broker.MaxCooldown/time.Minute) {
+		return api.Approval{}, invalid("bad_cooldown", "A no holds back equal requests for 1 minute to 24 hours.")
+	}
+	v.Cooldown = time.Duration(in.CooldownMinutes) * time.Minute
 	if p.Kind == user.CLI {
 		v.Channel = "cli"
 	}
@@ -134,5 +141,30 @@ func (s *Server) decide(ctx context.Context, p user.Principal, c *call, in api.D
 	if err != nil {
 		return api.Approval{}, err
 	}
-	return s.approvalView(ctx, shown.Held, shown.Request, mayNot(p, shown, c.now), c.now)
+	return s.shownView(ctx, shown, true, mayNot(p, shown, c.now), c.now)
+}
+
+// shownView is approvalView with what concerns the person who looks.
+func (s *Server) shownView(ctx context.Context, shown broker.Shown, whole bool, why error, now time.Time) (api.Approval, error) {
+	req := shown.Request
+	if !whole {
+		req = nil
+	}
+	v, err := s.approvalView(ctx, shown.Held, req, why, now)
+	if err != nil {
+		return v, err
+	}
+	p := shown.Approval
+	v.Voted, v.CanRelieve, v.Repeats, v.AskAgainAt = shown.Voted, shown.Relievable, p.Repeats, moment(p.CoolUntil)
+	if p.Quorum > 1 {
+		v.Quorum = p.Quorum
+		for _, vote := range p.Votes {
+			by := api.Vote{By: string(vote.User), At: moment(vote.At), Level: levelView(vote.Level), Channel: vote.Channel}
+			if u, err := s.users().User(ctx, s.Org, vote.User); err == nil {
+				by.ByName = u.Name
+			}
+			v.Votes = append(v.Votes, by)
+		}
+	}
+	return v, nil
 }

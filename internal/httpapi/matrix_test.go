@@ -22,6 +22,7 @@ import (
 	"github.com/valetkey/valetkey/internal/id"
 	"github.com/valetkey/valetkey/internal/user"
 	"github.com/valetkey/valetkey/internal/vault"
+	"github.com/valetkey/valetkey/internal/vktest"
 )
 
 // row is what each kind of caller gets from one route. The things that the path
@@ -143,6 +144,15 @@ func matrix() map[string]row {
 		"POST /v1/admin/users/{ref}/enrol-link":   {at("/v1/admin/users/vera/enrol-link"), nil, [8]int{401, 403, 403, 403, 403, 201, 201, 201}},
 		"DELETE /v1/admin/users/{ref}/enrol-link": {at("/v1/admin/users/vera/enrol-link"), nil, [8]int{401, 403, 403, 403, 403, 200, 200, 200}},
 		"GET /v1/admin/agents":                    {at("/v1/admin/agents"), nil, all},
+		"GET /v1/admin/groups":                    {at("/v1/admin/groups"), nil, look},
+		"POST /v1/admin/groups": {at("/v1/admin/groups"), func(_ *world, name string) any {
+			return api.GroupRequest{Name: "g-" + name, Members: []string{"paul"}}
+		}, [8]int{401, 403, 403, 403, 403, 201, 201, 201}},
+		"PATCH /v1/admin/groups/{name}": {func(w *world) string { return "/v1/admin/groups/" + w.freshGroup() }, same(api.GroupChange{Add: "paul"}),
+			[8]int{401, 403, 403, 403, 403, 200, 200, 200}},
+		"GET /v1/admin/reliefs": {at("/v1/admin/reliefs"), nil, all},
+		"DELETE /v1/admin/reliefs/{id}": {func(w *world) string { return "/v1/admin/reliefs/" + w.freshRelief() }, nil,
+			[8]int{401, 403, 200, 404, 403, 200, 200, 200}},
 		"POST /v1/admin/agents": {at("/v1/admin/agents"), func(w *world, name string) any {
 			return api.AgentRequest{Name: "bot-" + name, Owner: map[bool]string{true: "mira"}[name == "operator"], Key: publicKey(w.t)}
 		}, [8]int{401, 403, 201, 201, 403, 201, 201, 201}},
@@ -201,6 +211,42 @@ func matrix() map[string]row {
 		"GET /healthz":                  {at("/healthz"), nil, open},
 		"GET /readyz":                   {at("/readyz"), nil, open},
 	}
+}
+
+// freshGroup is one without members.
+func (w *world) freshGroup() string {
+	w.t.Helper()
+	name := string(id.NewGroup())
+	by := user.Principal{Org: id.DefaultOrg, Operator: true, Confirm: true}
+	if _, err := w.App.Users.CreateGroup(w.t.Context(), by, name, nil, time.Now()); err != nil {
+		w.t.Fatal(err)
+	}
+	return name
+}
+
+// freshRelief is one that the member gave.
+func (w *world) freshRelief() string {
+	w.t.Helper()
+	bot := w.freshAgent() // of its own, or the relief would let the others' actions through
+	w.Grant(w.mira, bot, w.con, grant.Broker, []string{"*"}, nil)
+	out, err := w.App.Broker.Submit(w.t.Context(), vktest.Caller(bot), broker.Ask{
+		Connection: string(w.con.ID), Operation: "github.issues.create", Params: map[string]any{"owner": "octo", "repo": "api", "title": "hi"},
+	}, time.Now())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	v := broker.Verdict{Answer: approval.Yes, Seen: out.Action.Effect, Channel: "web", Level: approval.Approve, Relief: 3}
+	if _, err := w.App.Broker.Decide(w.t.Context(), w.mira, out.Approval.ID, v, time.Now()); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.App.Broker.Await(w.t.Context(), vktest.Caller(bot), out.Action.ID, ""); err != nil {
+		w.t.Fatal(err) // it would end in the middle of somebody's row
+	}
+	all, err := w.App.Broker.ListReliefs(w.t.Context(), w.mira, bot.ID, time.Now())
+	if err != nil || len(all) == 0 {
+		w.t.Fatalf("%v, %v", all, err)
+	}
+	return string(all[0].ID)
 }
 
 // denied is an action that is over.

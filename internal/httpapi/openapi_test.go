@@ -135,7 +135,7 @@ func TestDocumentHasTheTypes(t *testing.T) {
 		api.DisconnectReport{}, api.Agent{}, api.AgentRequest{}, api.AgentChange{}, api.AgentKeyRequest{}, api.Grant{}, api.GrantRequest{}, api.Provider{},
 		api.ProviderRequest{}, api.User{}, api.UserRequest{}, api.UserChange{}, api.UserCreated{}, api.Policy{}, api.PolicyRequest{}, api.PolicyCheck{},
 		api.Freeze{}, api.FreezeRequest{}, api.Event{}, api.Checkpoint{}, api.AuditReport{}, api.Proof{}, api.Doctor{}, api.Status{}, api.Me{}, api.Health{},
-		api.Problem{}, api.Proposal{}, api.Passkey{}, api.PasskeyChange{}, api.Session{}, api.SessionsEnded{}, api.LinksVoided{}, api.Page[api.Passkey]{}, api.Page[api.Session]{}, api.Page[api.Action]{}, api.Page[api.Approval]{}, api.Page[api.Event]{}, api.Page[api.Grant]{},
+		api.Problem{}, api.Proposal{}, api.Group{}, api.GroupRequest{}, api.GroupChange{}, api.Relief{}, api.Passkey{}, api.PasskeyChange{}, api.Session{}, api.SessionsEnded{}, api.LinksVoided{}, api.Page[api.Passkey]{}, api.Page[api.Session]{}, api.Page[api.Action]{}, api.Page[api.Approval]{}, api.Page[api.Event]{}, api.Page[api.Grant]{},
 	} {
 		look(reflect.TypeOf(v))
 	}

@@ -33,6 +33,8 @@ type (
 	Flow       string // flw_…, an account being connected
 	Proposal   string // prp_…, a change that waits for a passkey
 	Identity   string // idn_…, who a person is at the identity provider
+	Group      string // grp_…, people whom rules name together
+	Relief     string // rlf_…, what a person let pass beforehand
 )
 
 // DefaultOrg is the one org that exists from the start.
@@ -70,6 +72,8 @@ func NewFreeze() Freeze         { return mint[Freeze]("frz") }
 func NewFlow() Flow             { return mint[Flow]("flw") }
 func NewProposal() Proposal     { return mint[Proposal]("prp") }
 func NewIdentity() Identity     { return mint[Identity]("idn") }
+func NewGroup() Group           { return mint[Group]("grp") }
+func NewRelief() Relief         { return mint[Relief]("rlf") }
 
 // Valid reports whether s is a well-formed id with the given prefix ("agt").
 // It is for parsing input: a malformed id never reaches a query.

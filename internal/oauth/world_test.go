@@ -147,7 +147,7 @@ func (w *world) open() {
 		Policies: &broker.Policies{Org: org, Store: db.Policies(), Epoch: db.Epoch},
 		Freezes:  &freeze.Switch{Store: db.Freezes(), Journal: journal, Log: log},
 		Grants:   db.Grants(), Vault: w.vault, Conns: db.Connections(), Users: db.Users(), Agents: db.Agents(), Refusals: refusals,
-		Keys: keys, Egress: out, Logger: log,
+		Keys: keys, Egress: out, Logger: log, Reliefs: db.Reliefs(),
 	}
 	web, _ := user.NewWebAuthn(issuer, "Valetkey")
 	w.users = &user.Service{

@@ -36,6 +36,7 @@ type Decision struct {
 	// approve for this connection.
 	Approvers [][]string
 	Quorum    int           // how many of them; 0 when nobody is asked
+	FourEyes  bool          // who asks, or wrote the rules that asked, may not be among them
 	Expires   time.Duration // how long an approval may stay open and be used; 0: no rule says
 	Notify    []string      // whom to tell as well
 	Reason    string        // the rules' own words, for people
@@ -224,6 +225,7 @@ func (d *Decision) demand(asked []*rule, level map[*rule]Level) {
 			d.Approvers = append(d.Approvers, slices.Clone(n.approvers))
 		}
 		d.Quorum = max(d.Quorum, n.quorum)
+		d.FourEyes = d.FourEyes || n.fourEyes
 		if n.expires > 0 && (d.Expires == 0 || n.expires < d.Expires) {
 			d.Expires = n.expires
 		}

@@ -33,7 +33,8 @@
 //   - The index leaves out only rules whose leading tests already say that
 //     they do not apply, and which therefore could neither match nor fail.
 //   - Every demand of every rule that asked holds together: the shortest
-//     expiry, the largest quorum, and approvers whom each of the rules accepts.
+//     expiry, the largest quorum, four eyes where one of them wants it, and
+//     approvers whom each of the rules accepts.
 //
 // The package does no I/O, reads no clock and takes no context: the same set
 // and the same input give the same decision for ever. It never sees a

@@ -30,6 +30,9 @@ func (d Decision) Explain() []string {
 	if d.Quorum > 1 {
 		out = append(out, fmt.Sprintf("%d people have to approve.", d.Quorum))
 	}
+	if d.FourEyes {
+		out = append(out, "Whoever owns the agent, or last saved a rule that asks, may not approve it: four eyes.")
+	}
 	for _, list := range d.Approvers {
 		out = append(out, "It is for "+strings.Join(list, " or ")+" to approve.")
 	}

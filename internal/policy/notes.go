@@ -22,6 +22,7 @@ type notes struct {
 	reason    string
 	approvers []string
 	quorum    int
+	fourEyes  bool
 	expires   time.Duration
 	notify    []string
 }
@@ -35,10 +36,11 @@ const (
 	maxExpires = 30 * 24 * time.Hour
 )
 
-const knownNotes = "@id, @reason, @approvers, @quorum, @expires and @notify"
+const knownNotes = "@id, @reason, @approvers, @quorum, @four_eyes, @expires and @notify"
 
 var (
 	reRuleID = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+	reGroup  = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 	reLogin  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$`)
 )
 
@@ -64,6 +66,8 @@ func readNotes(all cedar.Annotations, complain func(key, what string)) notes {
 			if err != nil || n.quorum < 1 || n.quorum > maxQuorum {
 				err = fmt.Errorf("`%s` is no quorum; it is a number from 1 to %d", text, maxQuorum)
 			}
+		case "four_eyes":
+			n.fourEyes, err = yes(text)
 		case "expires":
 			n.expires, err = duration(text)
 		case "notify":
@@ -115,10 +119,25 @@ func approver(s string) error {
 	case "connection-owner", "role:owner", "role:admin", "role:member":
 		return nil
 	}
+	if group, ok := strings.CutPrefix(s, "group:"); ok && reGroup.MatchString(group) {
+		return nil
+	}
 	if strings.Contains(s, ":") || !reLogin.MatchString(s) || strings.HasPrefix(s, "usr_") && !id.Valid("usr", s) {
-		return fmt.Errorf("`%s` is no approver; write connection-owner, role:owner, role:admin, role:member, a user's id or login name", s)
+		return fmt.Errorf("`%s` is no approver; write connection-owner, role:owner, role:admin, role:member, group:NAME, a user's id or login name", s)
 	}
 	return nil
+}
+
+// yes reads a switch. It has no other spellings: "True" or "1" would make
+// somebody wonder what "no" does.
+func yes(s string) (bool, error) {
+	switch s {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, fmt.Errorf("`%s` is neither true nor false", s)
 }
 
 func target(s string) error {

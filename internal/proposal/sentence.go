@@ -52,6 +52,18 @@ func tellings() []telling {
 		{"DELETE", "/v1/me/sessions/*", told(func(at []string, _ struct{}) string {
 			return fmt.Sprintf("End your session %s.", quote(at[0]))
 		})},
+		{"POST", "/v1/admin/groups", told(func(_ []string, r api.GroupRequest) string {
+			return fmt.Sprintf("Make the group %s, of %s: rules that name it let them answer.", quote(r.Name), some(r.Members, "nobody yet"))
+		})},
+		{"PATCH", "/v1/admin/groups/*", told(func(at []string, r api.GroupChange) string {
+			if r.Add != "" {
+				return fmt.Sprintf("Put %s into the group %s: what rules let it answer, they may answer.", quote(r.Add), quote(at[0]))
+			}
+			return fmt.Sprintf("Take %s out of the group %s.", quote(r.Remove), quote(at[0]))
+		})},
+		{"DELETE", "/v1/admin/reliefs/*", told(func(at []string, _ struct{}) string {
+			return fmt.Sprintf("Revoke the relief %s: what it lets through is asked again.", quote(at[0]))
+		})},
 		{"POST", "/v1/admin/agents", told(func(_ []string, r api.AgentRequest) string {
 			return fmt.Sprintf("Register the agent %s by its public key%s.", quote(r.Name), weakly(r.Profile))
 		})},

@@ -47,9 +47,10 @@ var approvals = newTable("approvals", "org id", true, func(p *approval.Approval)
 		text("spec_hash", &p.SpecHash), blob("nonce", &p.Nonce), list("rules", &p.Rules), list("why", &p.Why), text("impact", &p.Impact),
 		list("scopes", &p.Scopes), moment("created_at", &p.CreatedAt), moment("expires_at", &p.ExpiresAt), moment("decided_at", &p.DecidedAt),
 		text("decided_by", &p.DecidedBy), text("channel", &p.Channel), text("reason", &p.Reason), blob("evidence", &p.Evidence),
-		integer("version", &p.Version), text("precondition", &p.Precondition),
+		integer("version", &p.Version), text("precondition", &p.Precondition), integer("quorum", &p.Quorum), integer("repeats", &p.Repeats),
+		moment("cool_until", &p.CoolUntil),
 	}
-}).later("precondition")
+}).later("precondition", "quorum", "repeats", "cool_until")
 
 // Epoch counts changes of authority.
 func (s *Actions) Epoch(ctx context.Context) (int64, error) { return s.db.Epoch(ctx) }
@@ -74,6 +75,11 @@ func (s *Actions) Begin(ctx context.Context, b broker.Begin) error {
 			return err
 		}
 		tx.Emit(b.Events...)
+		if b.Relief != "" {
+			if err := useRelief(tx, b); err != nil {
+				return err
+			}
+		}
 		if b.Intent == "" {
 			return nil
 		}
@@ -132,11 +138,17 @@ func (s *Actions) Hold(ctx context.Context, h broker.Hold) error {
 		} else if open >= h.MaxOpen {
 			return broker.ErrTooMany
 		}
+		if err := unhurried(tx, h); err != nil {
+			return err
+		}
 		tx.Emit(h.Events...)
 		if err := actions.insert(tx, a); err != nil {
 			return err
 		}
 		if err := approvals.insert(tx, h.Approval); err != nil {
+			return err
+		}
+		if err := askPeople(tx, h.Approval, h.Asked); err != nil {
 			return err
 		}
 		return putPayload(tx, a.Org, a.ID, "request", h.Request)
@@ -239,6 +251,14 @@ func (db *DB) held(ctx context.Context, q queries, which string, args ...any) ([
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("list held actions: %w", err)
 	}
+	rows.Close() // one answer at a time is open on a connection
+	for _, h := range out {
+		if h.Approval.Quorum > 1 {
+			if h.Approval.Votes, err = db.votes(ctx, q, h.Approval); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return out, nil
 }
 
@@ -309,19 +329,43 @@ func (s *Actions) Move(ctx context.Context, org id.Org, a id.Action, m broker.Mo
 				return err
 			}
 		}
+		voted, was := len(h.Approval.Votes), h.Approval.Status
 		events, opened, err := m.Apply(h.Action, h.Approval)
 		if err != nil {
 			return err
 		}
+		if m.Authority {
+			tx.moveAuthority()
+		}
 		tx.Emit(events...)
+		if m.Relief != nil {
+			if err := reliefs.insert(tx, m.Relief); err != nil {
+				return err
+			}
+		}
+		if was == approval.Open {
+			if err := answered(tx, h.Approval); err != nil {
+				return err
+			}
+		}
 		if err := actions.update(tx, h.Action); err != nil {
 			return err
 		}
 		if err := approvals.update(tx, h.Approval); err != nil {
 			return err
 		}
+		// After the row that all of them write: who was slower in another process
+		// votes on what is there then.
+		for _, v := range h.Approval.Votes[voted:] {
+			if err := votes.insert(tx, &v); err != nil {
+				return err
+			}
+		}
 		if opened != nil {
 			if err := approvals.insert(tx, opened); err != nil {
+				return err
+			}
+			if err := askPeople(tx, opened, m.Asked); err != nil {
 				return err
 			}
 		}

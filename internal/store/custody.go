@@ -153,6 +153,9 @@ func revokeOpen(tx *Tx, now time.Time, why, where string, args ...any) error {
 			if err := approvals.update(tx, p); err != nil {
 				return err
 			}
+			if err := answered(tx, p); err != nil {
+				return err
+			}
 		} else if !errors.Is(err, approval.ErrNotOpen) {
 			return err
 		}

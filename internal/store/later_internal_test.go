@@ -2,7 +2,9 @@ package store
 
 import (
 	"bytes"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/valetkey/valetkey/internal/approval"
 )
@@ -36,7 +38,34 @@ func TestLaterColumns(t *testing.T) {
 		}
 		seen = append(seen, got)
 	}
-	if !approvals.added["precondition"] || approvals.fields(new(approval.Approval))[len(approvals.fields(new(approval.Approval)))-1].col != "precondition" {
-		t.Error("what was shown is no added column of approvals")
+	fs := approvals.fields(new(approval.Approval))
+	for i, col := range []string{"precondition", "quorum", "repeats", "cool_until"} {
+		if !approvals.added[col] || fs[len(fs)-4+i].col != col {
+			t.Errorf("%s is no added column of approvals", col)
+		}
+	}
+}
+
+// A number or a time that a migration added is 0 in a row of before.
+func TestLaterNumbers(t *testing.T) {
+	sum := func(p approval.Approval) string {
+		var raw [][]byte
+		fs := approvals.fields(&p)
+		for _, f := range fs {
+			raw = append(raw, macField(f.get()))
+		}
+		return string(bytes.Join(approvals.sums(func(i int) string { return fs[i].col }, raw), []byte("|")))
+	}
+	old := sum(approval.Approval{})
+	if n := len(approvals.fields(new(approval.Approval))) - 4; strings.Count(old, "|") != n-1 {
+		t.Errorf("the MAC of a row of before covers %d columns, not %d", strings.Count(old, "|")+1, n)
+	}
+	seen := map[string]bool{old: true}
+	for _, p := range []approval.Approval{{Quorum: 2}, {Repeats: 2}, {CoolUntil: time.UnixMicro(2)}, {Precondition: "2"}} {
+		if got := sum(p); seen[got] {
+			t.Errorf("%+v is covered like another row", p)
+		} else {
+			seen[got] = true
+		}
 	}
 }

@@ -275,16 +275,16 @@ func (l *Log) Events(ctx context.Context, from int64, limit int) ([]audit.Event,
 }
 
 // The verb is an expression, so that the index of objects is what finds it.
-const latestQ = `select leaf from audit_events where object = $1 and verb || '' = $2 and org = $3 order by seq desc limit 1`
+const latestQ = `select leaf from audit_events where object = $1 and verb || '' = $2 and org = $3 and (actor = $4 or $4 = '') order by seq desc limit 1`
 
-// Latest returns the newest event with this verb and object, as it was hashed,
-// or nil.
-func (l *Log) Latest(ctx context.Context, org id.Org, verb, object string) ([]byte, error) {
-	if !findable([]any{object, verb}) {
+// Latest returns the newest event with this verb and object, by this actor (""
+// for any), as it was hashed, or nil.
+func (l *Log) Latest(ctx context.Context, org id.Org, verb, object, actor string) ([]byte, error) {
+	if !findable([]any{object, verb, actor}) {
 		return nil, nil
 	}
 	var leaf string
-	err := l.db.reader.QueryRowContext(ctx, latestQ, object, verb, string(org)).Scan(&leaf)
+	err := l.db.reader.QueryRowContext(ctx, latestQ, object, verb, string(org), actor).Scan(&leaf)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}

@@ -21,6 +21,7 @@ var (
 
 	_ user.CeremonyStore = (*Ceremonies)(nil)
 	_ user.RecoveryStore = (*Recovery)(nil)
+	_ user.GroupStore    = (*Groups)(nil)
 )
 
 // Users implements [user.Store].
@@ -149,6 +150,7 @@ func (s *Users) Sessions() user.SessionStore    { return &Sessions{s.db} }
 func (s *Users) Devices() user.DeviceStore      { return &Devices{s.db} }
 func (s *Users) Ceremonies() user.CeremonyStore { return &Ceremonies{s.db} }
 func (s *Users) Recovery() user.RecoveryStore   { return &Recovery{s.db} }
+func (s *Users) Groups() user.GroupStore        { return &Groups{s.db} }
 
 // Passkeys implements [user.PasskeyStore].
 type Passkeys struct{ db *DB }

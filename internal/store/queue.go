@@ -66,7 +66,8 @@ func (s *Actions) Inbox(ctx context.Context, org id.Org, u id.User, status appro
 		q += fmt.Sprintf(cond, len(args))
 	}
 	if u != "" {
-		add(" and p.user_id = $%d", string(u))
+		// Theirs to answer first of all, or put before them by name.
+		add(" and (p.user_id = $%[1]d or exists (select 1 from approval_asked q where q.org = p.org and q.approval = p.id and q.user_id = $%[1]d))", string(u))
 	}
 	if !before.IsZero() {
 		add(" and p.created_at < $%d", micros(before))
@@ -94,4 +95,9 @@ func (s *Actions) ByApproval(ctx context.Context, org id.Org, p id.Approval) (br
 		err = fmt.Errorf("action of %s: %w", p, errTorn)
 	}
 	return broker.Held{}, named(err, broker.ErrUnknown)
+}
+
+// Cooling lists denials that hold back equal requests.
+func (s *Actions) Cooling(ctx context.Context, org id.Org, a id.Agent, after time.Time) ([]broker.Held, error) {
+	return s.db.held(ctx, s.db.reader, "and p.action = a.id where p.org = $1 and p.agent = $2 and p.cool_until > $3 and p.status = 'denied' order by p.id", string(org), string(a), micros(after))
 }

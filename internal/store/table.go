@@ -261,8 +261,8 @@ func newTable[T any](name, keys string, signed bool, fields func(*T) []field) *t
 	return t
 }
 
-// later names the text columns that a migration added: rows of before have
-// them empty, and a MAC that does not know them.
+// later names the columns that a migration added: rows of before have them
+// empty, or zero, and a MAC that does not know them.
 func (t *table[T]) later(columns ...string) *table[T] {
 	t.added = map[string]bool{}
 	for _, c := range columns {
@@ -282,11 +282,18 @@ func (t *table[T]) sums(col func(int) string, raw [][]byte) [][]byte {
 		switch {
 		case !t.added[col(i)]:
 			out = append(out, b)
-		case len(b) > 1: // the mark of its type stands first
+		case !empty(b):
 			out = append(out, append([]byte("+"+col(i)+"\x00"), b...))
 		}
 	}
 	return out
+}
+
+// empty reports whether a column, written by macField, has what a migration
+// gave it: no text, no bytes, or the number 0.
+func empty(b []byte) bool {
+	s := string(b)
+	return s == "s" || s == "b" || s == "i0"
 }
 
 // errStale means that another replica changed the row first: the change is run

@@ -277,6 +277,7 @@ type Store interface {
 	Sessions() SessionStore
 	Devices() DeviceStore
 	Ceremonies() CeremonyStore
+	Groups() GroupStore
 }
 
 // PasskeyStore keeps passkeys and the links that let a first one in.

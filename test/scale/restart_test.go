@@ -82,7 +82,7 @@ func (c *crowd) fill(programs []program, each int) [][]broker.Outcome {
 					out, err := c.App.Broker.Submit(c.t.Context(), vktest.Caller(programs[i].Agent), c.comment(fmt.Sprintf("%d of %s", n, programs[i].Name)), time.Now())
 					if err != nil {
 						c.t.Error(err)
-						return
+						break
 					}
 					held[i] = append(held[i], out)
 				}

@@ -46,6 +46,7 @@ type crowd struct {
 func newCrowd(t *testing.T, replicas, bots int, options ...vktest.Option) *crowd {
 	t.Helper()
 	c := &crowd{World: vktest.New(t, append(options, quiet)...), t: t}
+	c.App.Broker.MaxAsked = 0 // one person answers for all of these
 	c.apps = []*app.App{c.App}
 	for len(c.apps) < replicas {
 		c.apps = append(c.apps, c.Replica())

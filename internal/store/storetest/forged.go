@@ -232,6 +232,21 @@ func (w *world) signed(db *store.DB, ap any) []signed {
 			return only(db.Proposals().Proposal(ctx, org, w.proposal.ID))
 		}},
 		{table: "actions", by: "id", key: string(w.held.ID), found: keyed, read: func(ctx context.Context) error { return only(db.Actions().Held(ctx, org, w.held.ID)) }},
+		{table: "approval_votes", by: "user_id", key: string(w.user.ID), found: []string{"org", "approval"}, read: func(ctx context.Context) error {
+			h, err := db.Actions().ByApproval(ctx, org, w.approval.ID)
+			if err == nil && len(h.Approval.Votes) != 1 {
+				err = fmt.Errorf("%d votes", len(h.Approval.Votes))
+			}
+			return err
+		}},
+		{table: "people_groups", by: "id", key: string(w.group.ID), found: []string{"org", "name"}, read: func(ctx context.Context) error { return only(users.Groups().Group(ctx, org, w.group.Name)) }},
+		{table: "reliefs", by: "id", key: string(w.relief.ID), found: []string{"org", "agent", "expires_at"}, read: func(ctx context.Context) error {
+			rs, err := db.Reliefs().Reliefs(ctx, org, w.agent.ID, now)
+			if err == nil && len(rs) != 1 {
+				err = fmt.Errorf("%d reliefs", len(rs))
+			}
+			return err
+		}},
 		{table: "approvals", by: "id", key: fmt.Sprint(ap), found: keyed, read: func(ctx context.Context) error { return only(db.Actions().Held(ctx, org, w.held.ID)) }},
 	}
 }

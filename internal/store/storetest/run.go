@@ -20,6 +20,7 @@ func Run(t *testing.T, fresh func(testing.TB) Database) {
 		{"custody", testCustody},
 		{"proposals", testProposals},
 		{"actions", testActions},
+		{"several people", testSeveral},
 		{"queue", testQueue},
 		{"sweep", testSweep},
 		{"empty days", testEmptyDays},
@@ -31,6 +32,7 @@ func Run(t *testing.T, fresh func(testing.TB) Database) {
 		{"passkeys put back", testPasskeyPutBack},
 		{"races", testRaces},
 		{"replays", testReplays},
+		{"raced votes", testRacedVotes},
 		{"epoch", testEpoch},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -47,10 +47,14 @@ type world struct {
 	held         *action.Action
 	approval     *approval.Approval
 	inline       id.Action
+	relieved     id.Action
+	group        *user.Group
+	vote         *approval.Vote
+	relief       *approval.Relief
 }
 
 func newWorld(db *store.DB) *world {
-	w := &world{db: db, inline: id.NewAction()}
+	w := &world{db: db, inline: id.NewAction(), relieved: id.NewAction()}
 	w.user = filled(func(u *user.User) { u.Org, u.ID, u.Version = org, id.NewUser(), 1 })
 	w.link = filled(func(l *user.Link) {
 		l.Org, l.Hash, l.User, l.UsedAt, l.Version = org, []byte("link"), w.user.ID, time.Time{}, 1
@@ -97,6 +101,11 @@ func newWorld(db *store.DB) *world {
 		p.Org, p.ID, p.User, p.State, p.Version = org, id.NewProposal(), w.user.ID, proposal.Open, 1
 	})
 	w.held, w.approval = w.pending(w.agent.ID, "")
+	w.group = filled(func(g *user.Group) { g.Org, g.ID, g.Version = org, id.NewGroup(), 1 })
+	w.vote = filled(func(v *approval.Vote) { v.Org, v.Approval, v.User, v.Version = org, w.approval.ID, w.user.ID, 1 })
+	w.relief = filled(func(r *approval.Relief) {
+		r.Org, r.ID, r.Agent, r.User, r.Used, r.Most, r.RevokedAt, r.Version = org, id.NewRelief(), w.agent.ID, w.user.ID, 0, 2, time.Time{}, 1
+	})
 	return w
 }
 
@@ -113,6 +122,7 @@ func (w *world) pending(a id.Agent, key string) (*action.Action, *approval.Appro
 	ap := filled(func(p *approval.Approval) {
 		p.Org, p.ID, p.Action, p.Agent, p.User, p.Effect, p.Status, p.Version = org, act.Approval, act.ID, a, w.user.ID, act.Effect, approval.Open, 1
 		p.CreatedAt, p.ExpiresAt, p.DecidedAt, p.Level = now, now.Add(time.Hour), time.Time{}, approval.Approve
+		p.Votes = nil // rows of their own
 	})
 	return act, ap
 }
@@ -178,6 +188,10 @@ func (w *world) mutations() []mutation {
 		changing("UpdateUser", func(ctx context.Context, c func(*user.User) ([]audit.Event, error)) error {
 			return users.UpdateUser(ctx, org, w.user.ID, c)
 		}, func(u *user.User) { u.Role = user.Auditor }),
+		{name: "CreateGroup", run: func(ctx context.Context, e []audit.Event) error { return users.Groups().CreateGroup(ctx, w.group, e) }},
+		changing("UpdateGroup", func(ctx context.Context, c func(*user.Group) ([]audit.Event, error)) error {
+			return users.Groups().UpdateGroup(ctx, org, w.group.ID, c)
+		}, func(g *user.Group) { g.Members = g.Members[:1] }),
 		{name: "CreateLink", run: func(ctx context.Context, e []audit.Event) error { return users.Passkeys().CreateLink(ctx, w.link2, e) }},
 		{name: "Enrol", run: func(ctx context.Context, e []audit.Event) error {
 			return users.Passkeys().Enrol(ctx, w.passkey, w.link.Hash, now, e)
@@ -314,6 +328,18 @@ func (w *world) mutations() []mutation {
 		{name: "Actions.End", run: func(ctx context.Context, e []audit.Event) error { return actions.End(ctx, org, w.inline, e) }},
 		{name: "Hold", run: func(ctx context.Context, e []audit.Event) error {
 			return w.hold(ctx, w.db, w.held, w.approval, 10, e...)
+		}},
+		{name: "Move, a vote and a relief", run: func(ctx context.Context, e []audit.Event) error {
+			return actions.Move(ctx, org, w.held.ID, broker.Move{Epoch: -1, Relief: w.relief, Apply: func(_ *action.Action, p *approval.Approval) ([]audit.Event, *approval.Approval, error) {
+				p.Votes = append(p.Votes, *w.vote)
+				return e, nil, nil
+			}})
+		}},
+		changing("UpdateRelief", func(ctx context.Context, c func(*approval.Relief) ([]audit.Event, error)) error {
+			return w.db.Reliefs().UpdateRelief(ctx, org, w.relief.ID, c)
+		}, func(r *approval.Relief) { r.Risk = 1 }),
+		{name: "Begin, under a relief", more: 1, run: func(ctx context.Context, e []audit.Event) error {
+			return actions.Begin(ctx, broker.Begin{Org: org, Epoch: epoch(ctx), Events: e, Intent: w.relieved, Relief: w.relief.ID})
 		}},
 		{name: "Move", run: func(ctx context.Context, e []audit.Event) error {
 			return move(ctx, func(a *action.Action, p *approval.Approval) ([]audit.Event, *approval.Approval, error) {
