@@ -153,7 +153,15 @@ func (a *appendFile) lines() iter.Seq2[[]byte, error] {
 			return
 		}
 		defer f.Close()
-		for line, err := range readLines(f) {
+		wholeLines(f)(yield)
+	}
+}
+
+// wholeLines yields the lines of r that were written whole and not cancelled,
+// without their ends.
+func wholeLines(r io.Reader) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for line, err := range readLines(r) {
 			if err != nil {
 				yield(nil, err)
 				return

@@ -81,6 +81,26 @@ func TestFileSink(t *testing.T) {
 	}
 }
 
+// A file of something else is not one without checkpoints.
+func TestReadCheckpointsRefuses(t *testing.T) {
+	signer, _ := newSigner(t)
+	_, cps := logOf(t, signer, 10, 10)
+	path := filepath.Join(t.TempDir(), "whole")
+	if err := openSink(t, path).Write(t.Context(), cps[0]); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, path, "{\"not\":\"a checkpoint\"}\n")
+	for _, file := range []string{path, "files_test.go"} {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := audit.ReadCheckpoints(bytes.NewReader(raw)); err == nil {
+			t.Errorf("%s: read %d checkpoints", file, len(got))
+		}
+	}
+}
+
 // A crash may cut a line at any byte. It is passed over, nothing before it
 // is touched, and what is written after it can be read.
 func TestFileSinkTornLine(t *testing.T) {
@@ -122,6 +142,16 @@ func TestFileSinkTornLine(t *testing.T) {
 		after, err := os.ReadFile(path)
 		if err != nil || !bytes.HasPrefix(after, before) {
 			t.Fatalf("cut at %d: the file was rewritten, %v", cut, err)
+		}
+		// A copy of the file says the same, torn or mended.
+		for _, c := range []struct {
+			file []byte
+			want [][]byte
+		}{{before, cps[:1]}, {after, [][]byte{cps[0], cps[2]}}} {
+			got, err := audit.ReadCheckpoints(bytes.NewReader(c.file))
+			if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
+				t.Fatalf("cut at %d, read from a copy: %s %v", cut, diff, err)
+			}
 		}
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)

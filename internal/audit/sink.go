@@ -129,20 +129,18 @@ func (s *FileSink) All(ctx context.Context) iter.Seq2[[]byte, error] {
 	}
 }
 
-// ReadCheckpoints reads what a [FileSink] wrote, from a copy of its file. A
-// line that is no checkpoint is an error: a file of something else must not
-// look like one without checkpoints.
+// ReadCheckpoints reads what a [FileSink] wrote, from a copy of its file. What
+// is no checkpoint is refused: a file of something else must not look like one
+// without checkpoints. What a crash left half written is passed over.
 func ReadCheckpoints(r io.Reader) ([][]byte, error) {
 	var out [][]byte
-	n := 0
-	for line, err := range readLines(r) {
-		n++
+	for line, err := range wholeLines(r) {
 		if err != nil {
-			return nil, fmt.Errorf("read checkpoints: line %d: %w", n, err)
+			return nil, fmt.Errorf("read checkpoints: %w", err)
 		}
-		signed, ok := decodeLine(bytes.TrimRight(line, "\r\n"))
+		signed, ok := decodeLine(line)
 		if !ok {
-			return nil, fmt.Errorf("read checkpoints: line %d is none", n)
+			return nil, fmt.Errorf("read checkpoints: line %d of those that are whole is none", len(out)+1)
 		}
 		out = append(out, signed)
 	}

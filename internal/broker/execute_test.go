@@ -10,8 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/valetkey/valetkey/internal/action"
-	"github.com/valetkey/valetkey/internal/approval"
-	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/broker"
 	"github.com/valetkey/valetkey/internal/config"
 	"github.com/valetkey/valetkey/internal/fault"
@@ -229,28 +227,7 @@ func TestRestart(t *testing.T) {
 // An execution that a crash interrupted is unknown after the restart.
 func TestInterruptedExecution(t *testing.T) {
 	s := newScene(t)
-	held := s.submit(comment("cut off"))
-	// What the claim loop does up to the first byte, and then nothing more.
-	now := time.Now()
-	err := s.App.DB.Actions().Move(t.Context(), s.mira.Org, held.Action.ID, broker.Move{Epoch: -1, Apply: func(a *action.Action, p *approval.Approval) ([]audit.Event, *approval.Approval, error) {
-		granted, err := p.Decide(approval.Yes, approval.Decider{User: s.mira.User, Level: approval.Approve}, a.Effect, "", now)
-		if err != nil {
-			return nil, nil, err
-		}
-		approved, err := a.Approve(s.mira.Actor(), now)
-		if err != nil {
-			return nil, nil, err
-		}
-		spent, err := p.Spend(a.Effect, now)
-		if err != nil {
-			return nil, nil, err
-		}
-		claimed, err := a.Claim(a.Effect, now)
-		return []audit.Event{granted, approved, spent, claimed}, nil, err
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	held := s.claimed("cut off", time.Now())
 	s.Restart()
 	s.ends(held, action.Unknown, "interrupted")
 	s.sent("POST", comments, 0)

@@ -61,7 +61,7 @@ func showText(t *testing.T, s string) string {
 // what differs in such a character differs in what is printed.
 func TestApprovalOnATerminal(t *testing.T) {
 	var all []string
-	raw, err := os.ReadFile("testdata/naughty_strings.json")
+	raw, err := os.ReadFile("../display/testdata/naughty_strings.json")
 	if err == nil {
 		err = json.Unmarshal(raw, &all)
 	}
@@ -69,7 +69,7 @@ func TestApprovalOnATerminal(t *testing.T) {
 		t.Fatalf("%d strings, %v", len(all), err)
 	}
 	var ours []struct{ Value string }
-	if raw, err = os.ReadFile("testdata/approval_strings.json"); err == nil {
+	if raw, err = os.ReadFile("../display/testdata/approval_strings.json"); err == nil {
 		err = json.Unmarshal(raw, &ours)
 	}
 	if err != nil || len(ours) < 100 {

@@ -27,7 +27,7 @@ import (
 // that try to deceive an approver.
 func naughty(t *testing.T) []string {
 	t.Helper()
-	raw, err := os.ReadFile("testdata/naughty_strings.json")
+	raw, err := os.ReadFile("../display/testdata/naughty_strings.json")
 	if err != nil {
 		t.Fatal(err)
 	}

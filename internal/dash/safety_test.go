@@ -25,7 +25,7 @@ type hostile struct{ ID, Class, Value string }
 
 func corpus(t *testing.T) []hostile {
 	t.Helper()
-	raw, err := os.ReadFile("testdata/approval_strings.json")
+	raw, err := os.ReadFile("../display/testdata/approval_strings.json")
 	if err != nil {
 		t.Fatal(err)
 	}
